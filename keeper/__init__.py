@@ -1,0 +1,1 @@
+"""The keeper: an on-chain liquidator for Deri Protocol V3 and Meridian Trade."""
