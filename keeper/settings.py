@@ -1,0 +1,239 @@
+"""What an operator may configure, and how it is read: a TOML file, overridden by ``KEEPER_...`` variables.
+
+Secrets are never values here: they are paths of files. An endpoint may be given as ``file:PATH`` so that a URL with
+credentials stays out of the configuration too. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import enum
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from eth_utils import is_address, to_checksum_address
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from keeper.errors import ConfigError
+
+_GWEI = 10**9
+
+
+def _checksummed(value: str) -> str:
+    if not is_address(value):
+        raise ValueError("expected an address (0x and 40 hexadecimal digits)")
+    return to_checksum_address(value)
+
+
+def _endpoint(value: str) -> str:
+    if value.startswith("file:"):
+        path = Path(value.removeprefix("file:"))
+        try:
+            value = path.read_text().strip()
+        except OSError as error:
+            raise ValueError(f"expected a readable file with one URL at {path}: {error.strerror}") from None
+    if urlsplit(value).scheme not in {"http", "https", "ws", "wss"}:
+        # The value itself is not named: it may hold a credential.
+        raise ValueError("expected a URL that starts with http://, https://, ws:// or wss://, or file:PATH")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_checksummed)]
+Endpoint = Annotated[str, AfterValidator(_endpoint), Field(repr=False)]
+
+
+class Mode(enum.StrEnum):
+    """Where a plan ends: on the network, on a fork of it, or in the journal only."""
+
+    LIVE = "live"
+    DRY_RUN = "dry-run"
+    OBSERVE = "observe"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SignerSettings(_Section):
+    """One account that sends. Exactly one of ``keystore`` (with ``password_file``), ``key_file`` or ``remote``."""
+
+    address: Address
+    keystore: Path | None = None
+    password_file: Path | None = None
+    key_file: Path | None = None
+    remote: Endpoint | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SignerSettings:
+        sources = [name for name in ("keystore", "key_file", "remote") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(
+                f"expected exactly one of keystore, key_file and remote, got {', '.join(sources) or 'none'}"
+            )
+        if self.password_file is not None and self.keystore is None:
+            raise ValueError("password_file belongs to a keystore, and there is none")
+        return self
+
+
+class GasSettings(_Section):
+    """What a transaction may cost. Figures in gwei may have decimals; inside, everything is wei."""
+
+    policy: Literal["fixed-tip", "percentile-tip", "profit-share", "legacy"] = "fixed-tip"
+    tip_gwei: Decimal = Field(default=Decimal(1), ge=0)
+    tip_percentile: int = Field(default=60, ge=0, le=100)
+    profit_share_percent: int = Field(default=30, ge=0, le=100)
+    max_fee_gwei: Decimal = Field(default=Decimal(50), gt=0)
+    budget_per_hour: Decimal = Field(default=Decimal(1), gt=0, description="native coin")
+    budget_per_day: Decimal = Field(default=Decimal(5), gt=0, description="native coin")
+    low_balance: Decimal = Field(default=Decimal("0.1"), ge=0, description="native coin; warns below it")
+    data_fee: Literal["none", "op-stack", "arbitrum"] = "none"
+
+    @property
+    def tip_wei(self) -> int:
+        return int(self.tip_gwei * _GWEI)
+
+    @property
+    def max_fee_wei(self) -> int:
+        return int(self.max_fee_gwei * _GWEI)
+
+
+class ChainSettings(_Section):
+    """One chain: how to reach it, who sends on it, and at what price."""
+
+    chain_id: int = Field(gt=0)
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1, repr=False)
+    """Websocket and HTTP endpoints, best first."""
+    requests_per_second: int = Field(default=100, gt=0)
+    silence_blocks: int = Field(default=8, ge=2)
+    """No head for this many block times means a dead connection."""
+    clock_slack_seconds: int = Field(default=0, ge=0)
+    """Widens the window in which the next block's timestamp is expected."""
+    gas: GasSettings = GasSettings()
+    signers: tuple[SignerSettings, ...] = ()
+    private_relay: Endpoint | None = None
+
+
+class DeriSettings(_Section):
+    """A pool of Deri Protocol V3."""
+
+    protocol: Literal["deri-v3"]
+    chain: str
+    pool: Address
+    price_servers: tuple[Endpoint, ...] = Field(default=(), repr=False)
+    poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    native_price_b0: Decimal = Field(gt=0)
+    """What one native coin is worth in the pool's base token, for weighing a reward against gas."""
+    min_profit_b0: Decimal = Decimal(0)
+    shadow_accounts: int = Field(default=2, ge=0)
+    """Accounts compared with the chain by ``eth_call`` each block; 0 turns the shadow check off."""
+    shadow_stops_sending: bool = True
+
+
+class MeridianSettings(_Section):
+    """A vault of Meridian Trade (GMX v1 style)."""
+
+    protocol: Literal["meridian"]
+    chain: str
+    vault: Address
+    position_manager: Address | None = None
+    """None: the vault's own route."""
+    fee_receiver: Address | None = None
+    native_price_usd: Decimal = Field(gt=0)
+    min_profit_usd: Decimal = Decimal(0)
+    close_state_2: Literal["never", "always", "budget"] = "never"
+    state_2_budget_per_day: Decimal = Field(default=Decimal(0), ge=0, description="native coin")
+    start_block: int = Field(default=0, ge=0)
+
+
+MarketSettings = Annotated[DeriSettings | MeridianSettings, Field(discriminator="protocol")]
+
+
+class StoreSettings(_Section):
+    path: Path = Path("var/keeper.sqlite")
+
+
+class LogSettings(_Section):
+    format: Literal["auto", "json", "text"] = "auto"
+    """auto: text on a terminal, else JSON."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """The whole configuration. ``load`` is the way to make one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KEEPER_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    mode: Mode = Mode.LIVE
+    chains: dict[str, ChainSettings] = Field(min_length=1)
+    markets: dict[str, MarketSettings] = Field(min_length=1)
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        for name, market in self.markets.items():
+            if market.chain not in self.chains:
+                raise ValueError(f"market {name!r} names chain {market.chain!r}; known: {', '.join(self.chains)}")
+        if self.mode is Mode.LIVE:
+            for name in {market.chain for market in self.markets.values()}:
+                if not self.chains[name].signers:
+                    raise ValueError(f"mode live needs at least one [[chains.{name}.signers]]; or set mode = 'observe'")
+        return self
+
+
+def load(path: Path) -> Settings:
+    """Read the configuration; relative paths in it count from the folder of the file.
+
+    Raises ``ConfigError`` naming every key that is wrong, never a value (it may be a credential).
+    """
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"a configuration file at {path}", f"it can't be read ({error.strerror})", "pass --config FILE"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("valid TOML", f"{path}: {error}", "correct that line") from None
+    try:
+        settings = Settings(**raw)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            "a valid configuration", f"{path} has {faults}", "see config/ for commented examples"
+        ) from None
+    return _rooted(settings, path.resolve().parent)
+
+
+def _rooted(settings: Settings, folder: Path) -> Settings:
+    """The same settings with relative paths made absolute against ``folder``."""
+
+    def signer(entry: SignerSettings) -> SignerSettings:
+        paths = {
+            name: folder / value
+            for name in ("keystore", "password_file", "key_file")
+            if (value := getattr(entry, name)) is not None
+        }
+        return entry.model_copy(update=paths)
+
+    chains = {
+        name: chain.model_copy(update={"signers": tuple(signer(entry) for entry in chain.signers)})
+        for name, chain in settings.chains.items()
+    }
+    store = settings.store.model_copy(update={"path": folder / settings.store.path})
+    return settings.model_copy(update={"chains": chains, "store": store})
