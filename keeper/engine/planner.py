@@ -1,0 +1,117 @@
+"""Which liquidations to send now, in which order, and which to leave: a pure function of one round.
+
+The planner walks the candidates from the most valuable down, asks for the exact verdict on each in the round's
+present state, and closes in the round what it takes. So every later verdict already sees the price-shift guard, the
+pool and the funding that the earlier ones leave behind, and a block is filled with what will succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from keeper.model import Assessment, Liquidation, Verdict, Window
+from keeper.protocols.market import Round
+
+_WEI = 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a liquidation has to be worth.
+
+    ``native_price_e18`` is one native coin in the market's unit of account; ``fee_per_gas_wei`` what a unit of gas is
+    expected to cost; ``data_fee_wei`` an L2's fee for call data of a given length.
+    """
+
+    native_price_e18: int
+    min_profit_e18: int
+    fee_per_gas_wei: int
+    data_fee_wei: Callable[[int], int] = lambda _length: 0
+
+    def value_wei(self, value_e18: int) -> int:
+        """A value in the unit of account, converted to wei of the native coin (rounded down)."""
+        return value_e18 * _WEI // self.native_price_e18
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A candidate that is left, and why. ``lasting`` ones are worth a row in the journal."""
+
+    account: str
+    reason: str
+    assessment: Assessment
+    lasting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one round came to."""
+
+    liquidations: tuple[Liquidation, ...]
+    skips: tuple[Skip, ...]
+    assessed: int
+
+
+def plan(
+    market: str,
+    round_: Round,
+    window: Window,
+    terms: Terms,
+    *,
+    in_flight: Iterable[str] = (),
+    held_back: Collection[str] = (),
+    gas_available: int,
+    seen_ns: int,
+    now_ns: Callable[[], int],
+) -> Plan:
+    """Decide on one block's liquidations.
+
+    ``in_flight`` are the accounts that earlier transactions for the same block will close, oldest first: they are
+    closed in the round before anything else is decided. ``held_back`` accounts (paused after a revert, or waiting for
+    the mirror to see their end) are passed over. The sum of gas limits stays within ``gas_available``.
+    """
+    pending = tuple(in_flight)
+    for account in pending:
+        if round_.assess(account).verdict is Verdict.LIQUIDATABLE:
+            round_.close(account)
+    taken: list[Liquidation] = []
+    skips: list[Skip] = []
+    assessed = 0
+    for account in round_.candidates():
+        if account in held_back or account in pending:
+            continue
+        assessment = round_.assess(account)
+        assessed += 1
+        if assessment.verdict is Verdict.HEALTHY:
+            continue
+        if assessment.verdict is not Verdict.LIQUIDATABLE:
+            lasting = assessment.verdict is Verdict.UNASSESSABLE
+            skips.append(Skip(account, assessment.reason, assessment, lasting))
+            continue
+        call = round_.call(account)
+        if call.gas_limit > gas_available:
+            skips.append(Skip(account, "no room in this block's gas limit", assessment, lasting=False))
+            continue
+        cost_wei = call.gas_limit * terms.fee_per_gas_wei + terms.data_fee_wei(len(call.data))
+        reward_wei = terms.value_wei(assessment.value_e18)
+        if reward_wei < cost_wei + terms.value_wei(terms.min_profit_e18):
+            skips.append(Skip(account, "the reward does not cover the gas", assessment))
+            continue
+        round_.close(account)
+        gas_available -= call.gas_limit
+        taken.append(
+            Liquidation(
+                market=market,
+                account=account,
+                to=call.to,
+                data=call.data,
+                gas_limit=call.gas_limit,
+                reward_b0=assessment.reward_b0,
+                reward_wei=reward_wei,
+                seen_ns=seen_ns,
+                decided_ns=now_ns(),
+                number=window.number,
+            )
+        )
+    return Plan(tuple(taken), tuple(skips), assessed)
