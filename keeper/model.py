@@ -141,7 +141,7 @@ class Assessment:
     reward_b0: int = 0
     """Expected reward in raw units of the market's reward token; a lower bound where it can't be exact."""
     value_e18: int = 0
-    """The same reward in the market's unit of account (Deri: B0, Meridian: USD) with 18 decimals, to weigh against gas."""
+    """The same reward in the market's unit of account (Deri: B0, Meridian: USD), 18 decimals, to weigh against gas."""
     gas: int = 0
     """Gas limit from the market's gas model."""
 

@@ -7,7 +7,7 @@ pool and the funding that the earlier ones leave behind, and a block is filled w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from keeper.model import Assessment, Liquidation, Verdict, Window
@@ -44,16 +44,7 @@ class Skip:
     lasting: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one round came to."""
-
-    liquidations: tuple[Liquidation, ...]
-    skips: tuple[Skip, ...]
-    assessed: int
-
-
-def plan(
+def decide(
     market: str,
     round_: Round,
     window: Window,
@@ -64,8 +55,8 @@ def plan(
     gas_available: int,
     seen_ns: int,
     now_ns: Callable[[], int],
-) -> Plan:
-    """Decide on one block's liquidations.
+) -> Iterator[Liquidation | Skip]:
+    """Decide on one block's liquidations, one by one, so that the first can leave before the last is decided.
 
     ``in_flight`` are the accounts that earlier transactions for the same block will close, oldest first: they are
     closed in the round before anything else is decided. ``held_back`` accounts (paused after a revert, or waiting for
@@ -75,43 +66,36 @@ def plan(
     for account in pending:
         if round_.assess(account).verdict is Verdict.LIQUIDATABLE:
             round_.close(account)
-    taken: list[Liquidation] = []
-    skips: list[Skip] = []
-    assessed = 0
     for account in round_.candidates():
         if account in held_back or account in pending:
             continue
         assessment = round_.assess(account)
-        assessed += 1
         if assessment.verdict is Verdict.HEALTHY:
             continue
         if assessment.verdict is not Verdict.LIQUIDATABLE:
             lasting = assessment.verdict is Verdict.UNASSESSABLE
-            skips.append(Skip(account, assessment.reason, assessment, lasting))
+            yield Skip(account, assessment.reason, assessment, lasting)
             continue
         call = round_.call(account)
         if call.gas_limit > gas_available:
-            skips.append(Skip(account, "no room in this block's gas limit", assessment, lasting=False))
+            yield Skip(account, "no room in this block's gas limit", assessment, lasting=False)
             continue
         cost_wei = call.gas_limit * terms.fee_per_gas_wei + terms.data_fee_wei(len(call.data))
         reward_wei = terms.value_wei(assessment.value_e18)
         if reward_wei < cost_wei + terms.value_wei(terms.min_profit_e18):
-            skips.append(Skip(account, "the reward does not cover the gas", assessment))
+            yield Skip(account, "the reward does not cover the gas", assessment)
             continue
         round_.close(account)
         gas_available -= call.gas_limit
-        taken.append(
-            Liquidation(
-                market=market,
-                account=account,
-                to=call.to,
-                data=call.data,
-                gas_limit=call.gas_limit,
-                reward_b0=assessment.reward_b0,
-                reward_wei=reward_wei,
-                seen_ns=seen_ns,
-                decided_ns=now_ns(),
-                number=window.number,
-            )
+        yield Liquidation(
+            market=market,
+            account=account,
+            to=call.to,
+            data=call.data,
+            gas_limit=call.gas_limit,
+            reward_b0=assessment.reward_b0,
+            reward_wei=reward_wei,
+            seen_ns=seen_ns,
+            decided_ns=now_ns(),
+            number=window.number,
         )
-    return Plan(tuple(taken), tuple(skips), assessed)
