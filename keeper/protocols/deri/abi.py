@@ -17,10 +17,10 @@ from eth_utils import keccak, to_checksum_address
 
 from keeper.errors import ProtocolError
 from keeper.model import Log, ReadCall, ReadResult
+from keeper.protocols.deri.state import OracleSignature
 
 T = TypeVar("T")
 
-ZERO_ADDRESS = "0x" + "00" * 20
 SIGNATURE_TYPE = "(bytes32,uint256,uint256,uint8,bytes32,bytes32)"
 """``OracleSignature``: oracleSymbolId, timestamp, value, v, r, s."""
 
@@ -43,6 +43,18 @@ def address_word(address: str) -> bytes:
 def address_of(word: bytes) -> str:
     """The checksummed address in a 32-byte word."""
     return to_checksum_address(word[12:32])
+
+
+@lru_cache(maxsize=4096)
+def hex_of(word: bytes) -> str:
+    """A ``bytes32`` as the ``0x`` string in lower case that names symbols and oracles here."""
+    return "0x" + word.hex()
+
+
+@lru_cache(maxsize=4096)
+def word_of(identifier: str) -> bytes:
+    """The reverse of ``hex_of``."""
+    return bytes.fromhex(identifier.removeprefix("0x"))
 
 
 def uint_at(data: bytes, index: int) -> int:
@@ -82,8 +94,8 @@ def _address(data: bytes) -> str:
     return address_at(data, 0)
 
 
-def _bytes32(data: bytes) -> bytes:
-    return _word(data, 0)
+def _identifier(data: bytes) -> str:
+    return hex_of(_word(data, 0))
 
 
 def _ints3(data: bytes) -> tuple[int, int, int]:
@@ -178,11 +190,11 @@ ACTIVE_SYMBOLS = Getter("getActiveSymbols(uint256)", _addresses)
 INITIAL_MARGIN_REQUIRED = Getter("initialMarginRequired()", _int)
 
 # Symbol: SymbolImplementationFutures, SymbolImplementationOption, SymbolImplementationPower
-NAME_ID = Getter("nameId()", _bytes32)
+NAME_ID = Getter("nameId()", _identifier)
 SYMBOL_NAME = Getter("symbol()", _text)
-SYMBOL_ID = Getter("symbolId()", _bytes32)
-PRICE_ID = Getter("priceId()", _bytes32)
-VOLATILITY_ID = Getter("volatilityId()", _bytes32)
+SYMBOL_ID = Getter("symbolId()", _identifier)
+PRICE_ID = Getter("priceId()", _identifier)
+VOLATILITY_ID = Getter("volatilityId()", _identifier)
 ALPHA = Getter("alpha()", _int)
 FUNDING_PERIOD = Getter("fundingPeriod()", _int)
 INITIAL_MARGIN_RATIO = Getter("initialMarginRatio()", _int)
@@ -244,7 +256,11 @@ EXCHANGE_RATE_STORED = Getter("exchangeRateStored()", _uint)
 BALANCE_OF = Getter("balanceOf(address)", _uint)
 DECIMALS = Getter("decimals()", _uint)
 UNDERLYING = Getter("underlying()", _address)
+
+# Swapper
 MAX_SLIPPAGE_RATIO = Getter("maxSlippageRatio()", _uint)
+ORACLE_SYMBOL_IDS = Getter("oracleSymbolIds(address)", _identifier)
+TOKEN_WETH = Getter("tokenWETH()", _address)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -297,7 +313,7 @@ class Trade:
     """SymbolManagerImplementation's ``Trade`` event."""
 
     p_token_id: int
-    symbol_id: bytes
+    symbol_id: str
     index_price: int
     volume: int
     cost: int
@@ -308,7 +324,7 @@ def trade_of(log: Log) -> Trade:
     """Decode a ``Trade`` log."""
     return Trade(
         int.from_bytes(log.topics[1], "big"),
-        log.topics[2],
+        hex_of(log.topics[2]),
         int_at(log.data, 0),
         int_at(log.data, 1),
         int_at(log.data, 2),
@@ -340,9 +356,10 @@ LIQUIDATE = keccak(text=f"liquidate(uint256,{SIGNATURE_TYPE}[])")[:4]
 _SIGNATURES_OFFSET = uint_word(64)
 
 
-def encode_signature(symbol_id: bytes, timestamp: int, value: int, v: int, r: bytes, s: bytes) -> bytes:
+def encode_signature(signature: OracleSignature) -> bytes:
     """One ``OracleSignature`` as its six words: done once per reading, not once per call."""
-    return encode([SIGNATURE_TYPE], [(symbol_id, timestamp, value, v, r, s)])
+    fields = (word_of(signature.oracle_id), signature.timestamp, signature.value, signature.v, signature.r, signature.s)
+    return encode([SIGNATURE_TYPE], [fields])
 
 
 def encode_liquidate(p_token_id: int, signatures: Sequence[bytes]) -> bytes:
