@@ -282,14 +282,19 @@ def symbol(address: str) -> Plan[Symbol]:
         needed += [strike_price, min_ratio, is_call]
     if any(value is None for value in needed):
         kind = SymbolKind.UNKNOWN
+    alpha, funding_period_s, initial_ratio, maintenance_ratio, shift_limit = (value or 0 for value in common)
     params = SymbolParams(
-        kind,
-        name,
-        symbol_id,
-        address,
-        symbol_id if kind is SymbolKind.FUTURES else price_id or symbol_id,
-        None if kind is SymbolKind.FUTURES else volatility_id,
-        *(value or 0 for value in common),
+        kind=kind,
+        name=name,
+        symbol_id=symbol_id,
+        address=address,
+        price_id=symbol_id if kind is SymbolKind.FUTURES else price_id or symbol_id,
+        volatility_id=None if kind is SymbolKind.FUTURES else volatility_id,
+        alpha=alpha,
+        funding_period_s=funding_period_s,
+        initial_margin_ratio=initial_ratio,
+        maintenance_margin_ratio=maintenance_ratio,
+        starting_price_shift_limit=shift_limit,
     )
     if kind is SymbolKind.OPTION:
         params = replace(
