@@ -7,10 +7,10 @@ pool and the funding that the earlier ones leave behind, and a block is filled w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
-from keeper.model import Assessment, Liquidation, Verdict, Window
+from keeper.model import Liquidation, Verdict, Window
 from keeper.protocols.market import Round
 
 _WEI = 10**18
@@ -40,7 +40,7 @@ class Skip:
 
     account: str
     reason: str
-    assessment: Assessment
+    reward_b0: int = 0
     lasting: bool = True
 
 
@@ -51,7 +51,7 @@ def decide(
     terms: Terms,
     *,
     in_flight: Iterable[str] = (),
-    held_back: Collection[str] = (),
+    held_back: Container[str] = (),
     gas_available: int,
     seen_ns: int,
     now_ns: Callable[[], int],
@@ -74,16 +74,16 @@ def decide(
             continue
         if assessment.verdict is not Verdict.LIQUIDATABLE:
             lasting = assessment.verdict is Verdict.UNASSESSABLE
-            yield Skip(account, assessment.reason, assessment, lasting)
+            yield Skip(account, assessment.reason, assessment.reward_b0, lasting)
             continue
         call = round_.call(account)
         if call.gas_limit > gas_available:
-            yield Skip(account, "no room in this block's gas limit", assessment, lasting=False)
+            yield Skip(account, "no room in this block's gas limit", assessment.reward_b0, lasting=False)
             continue
         cost_wei = call.gas_limit * terms.fee_per_gas_wei + terms.data_fee_wei(len(call.data))
         reward_wei = terms.value_wei(assessment.value_e18)
         if reward_wei < cost_wei + terms.value_wei(terms.min_profit_e18):
-            yield Skip(account, "the reward does not cover the gas", assessment)
+            yield Skip(account, "the reward does not cover the gas", assessment.reward_b0)
             continue
         round_.close(account)
         gas_available -= call.gas_limit

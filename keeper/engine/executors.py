@@ -1,0 +1,68 @@
+"""Where a plan ends. The same decisions reach one of several ends; only the live one can send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from keeper.model import Advance, Header, Liquidation, Outcome, OutcomeState
+
+_log = structlog.get_logger(__name__)
+
+Listener = Callable[[Outcome], None]
+
+
+class Executor(Protocol):
+    """An end of a plan, for one chain."""
+
+    def senders(self) -> Sequence[str]:
+        """The addresses that can send, in the order of preference."""
+        ...
+
+    def in_flight(self, market: str) -> Sequence[str]:
+        """Accounts of the market that are on their way, oldest first."""
+        ...
+
+    def fee_per_gas_wei(self, head: Header) -> int:
+        """What a unit of gas would cost in the block after ``head``."""
+        ...
+
+    async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
+        """Carry a batch out in its order. Returns once every one is handed over; what became of them is told later."""
+        ...
+
+    async def on_advance(self, advance: Advance) -> None:
+        """Look after what is on its way: receipts, ages, replacements."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Observer:
+    """Decisions only: everything that would be sent is told as skipped. Holds no key and knows no way to send."""
+
+    def __init__(self, liquidator: str, listener: Listener) -> None:
+        self._liquidator = liquidator
+        self._listener = listener
+
+    def senders(self) -> Sequence[str]:
+        return (self._liquidator,)
+
+    def in_flight(self, market: str) -> Sequence[str]:
+        return ()
+
+    def fee_per_gas_wei(self, head: Header) -> int:
+        return head.base_fee_per_gas_wei or 0
+
+    async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
+        for item in batch:
+            _log.info("would liquidate", market=item.market, account=item.account, reward_b0=item.reward_b0)
+            self._listener(Outcome(item.market, item.account, OutcomeState.SKIPPED, "observing: nothing is sent"))
+
+    async def on_advance(self, advance: Advance) -> None:
+        """Nothing is on its way."""
+
+    async def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,260 @@
+"""The loop of one market: inputs in, decisions out. It knows no protocol and no RPC method.
+
+Two kinds of input exist: the chain moved (``Advance``), or a price was seen off the chain (``PriceTick``). Whatever has
+gathered is applied, then one round decides. While the mirror is between two blocks nothing is decided: acting on a
+state that is known to be old is how accounts get sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from keeper.engine.executors import Executor
+from keeper.engine.planner import Skip, Terms, decide
+from keeper.model import (
+    Advance,
+    Eligibility,
+    Header,
+    Liquidation,
+    Outcome,
+    OutcomeState,
+    PriceTick,
+    Reader,
+    Window,
+)
+from keeper.protocols.market import Market, Row
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 16
+"""After the first, decisions are handed over in groups of this size: one journal commit each."""
+
+
+class DecisionLog(Protocol):
+    """Where decisions not to send are written down."""
+
+    async def skip(
+        self, lane: str, market: str, account: str, reason: str, reward_b0: int = 0, for_block: int = 0
+    ) -> bool: ...
+
+
+class Clock(Protocol):
+    """Says when the next block may come."""
+
+    def window(self, head: Header) -> Window: ...
+
+
+Save = Callable[[Header, Sequence[Row]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What the operator wants of a market's liquidations, in its unit of account."""
+
+    native_price_e18: int
+    min_profit_e18: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Plain counts for logs, tables and metrics."""
+
+    rounds: int = 0
+    decided: int = 0
+    skipped: int = 0
+    mined: int = 0
+    reverted: int = 0
+
+
+class MarketLoop:
+    """Owns one market's mirror over time: its inputs, what it holds back, and what it last said."""
+
+    def __init__(
+        self,
+        market: Market,
+        reader: Reader,
+        clock: Clock,
+        executor: Executor,
+        decisions: DecisionLog,
+        worth: Worth,
+        save: Save,
+        held_back: Callable[[str], bool],
+    ) -> None:
+        self.market = market
+        self.tally = Tally()
+        self.head: Header | None = None
+        self.eligibility: dict[str, Eligibility] = {}
+        self._reader = reader
+        self._clock = clock
+        self._executor = executor
+        self._decisions = decisions
+        self._worth = worth
+        self._save = save
+        self._paused = held_back
+        self._inputs: asyncio.Queue[Advance | PriceTick] = asyncio.Queue()
+        self._settling: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+        self._stopped_by = ""
+
+    def offer(self, item: Advance | PriceTick) -> None:
+        """Hand an input over. Never blocks."""
+        self._inputs.put_nowait(item)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Learn what became of a liquidation of this market."""
+        if outcome.state is OutcomeState.MINED:
+            self.tally.mined += 1
+        elif outcome.state is OutcomeState.REVERTED:
+            self.tally.reverted += 1
+        if outcome.block_number is not None:
+            # Mined, but the mirror may not have seen that block yet: until it has, the account is not touched.
+            self._settling[outcome.account] = outcome.block_number
+
+    def stop_sending(self, reason: str) -> None:
+        """Decide on, send nothing, until ``resume``."""
+        self._stopped_by = reason
+
+    def resume(self) -> None:
+        self._stopped_by = ""
+
+    async def run(self, head: Header) -> None:
+        """Work until cancelled. The market's mirror stands at ``head``."""
+        self.head = head
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.market.watch(self.offer), name=f"{self.market.name}.prices")
+            tasks.create_task(self._work(), name=f"{self.market.name}.loop")
+
+    async def _work(self) -> None:
+        while True:
+            item = await self._inputs.get()
+            seen_ns = item.seen_ns
+            changed = await self._take(item)
+            while not self._inputs.empty():
+                changed |= await self._take(self._inputs.get_nowait())
+            if changed:
+                await self._round(seen_ns)
+            rows = self.market.rows()
+            if rows and self.head is not None:
+                await self._save(self.head, rows)
+
+    async def _take(self, item: Advance | PriceTick) -> bool:
+        if isinstance(item, PriceTick):
+            return self.market.take(item)
+        await self.market.apply(item, self._reader)
+        self.head = item.head
+        self._settling = {account: block for account, block in self._settling.items() if block > item.head.number}
+        return True
+
+    async def _round(self, seen_ns: int) -> None:
+        head = self.head
+        if head is None:
+            return
+        self.tally.rounds += 1
+        window = self._clock.window(head)
+        sender = self._sender(window)
+        round_ = self.market.round(window)
+        terms = Terms(self._worth.native_price_e18, self._worth.min_profit_e18, self._executor.fee_per_gas_wei(head))
+        in_flight = self._executor.in_flight(self.market.name)
+        batch: list[Liquidation] = []
+        skips: list[Skip] = []
+        first = True
+        for decision in decide(
+            self.market.name,
+            round_,
+            window,
+            terms,
+            in_flight=in_flight,
+            held_back=self._held_back(),
+            gas_available=head.gas_limit,
+            seen_ns=seen_ns,
+            now_ns=time.perf_counter_ns,
+        ):
+            if isinstance(decision, Skip):
+                skips.append(decision)
+                continue
+            if sender is None:
+                skips.append(Skip(decision.account, self._refusal(), decision.reward_b0))
+                continue
+            batch.append(decision)
+            if first or len(batch) == BATCH:
+                first = False
+                await self._submit(batch, sender, head)
+                batch = []
+        if batch and sender is not None:
+            await self._submit(batch, sender, head)
+        await self._tell(skips, window)
+
+    def _held_back(self) -> _HeldBack:
+        return _HeldBack(self._settling, self._paused)
+
+    async def _submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
+        self.tally.decided += len(batch)
+        await self._executor.submit(batch, sender, head)
+
+    def _sender(self, window: Window) -> str | None:
+        """The first sender that may liquidate at every second of the window; tells when the answer changes."""
+        chosen: str | None = None
+        for address in self._executor.senders():
+            answers = [self.market.eligibility(address, at) for at in {window.earliest, window.latest}]
+            answer = next((a for a in answers if not a.allowed), answers[0])
+            before = self.eligibility.get(address)
+            if before is None or (before.allowed, before.reason) != (answer.allowed, answer.reason):
+                tell = _log.info if answer.allowed else _log.warning
+                tell(
+                    "eligibility",
+                    market=self.market.name,
+                    liquidator=address,
+                    allowed=answer.allowed,
+                    reason=answer.reason,
+                    detail=answer.detail,
+                    until=answer.until,
+                    remedy=answer.remedy,
+                )
+            self.eligibility[address] = answer
+            if answer.allowed and chosen is None:
+                chosen = address
+        return None if self._stopped_by else chosen
+
+    def _refusal(self) -> str:
+        if self._stopped_by:
+            return self._stopped_by
+        reasons = sorted({f"not eligible: {answer.reason}" for answer in self.eligibility.values()})
+        return ", ".join(reasons) or "no sender"
+
+    async def _tell(self, skips: Sequence[Skip], window: Window) -> None:
+        """Journal and log each lasting reason once, until it changes or the account recovers."""
+        told: dict[str, str] = {}
+        for skip in skips:
+            if not skip.lasting:
+                continue
+            told[skip.account] = skip.reason
+            if self._told.get(skip.account) == skip.reason:
+                continue
+            self.tally.skipped += 1
+            _log.info("left", market=self.market.name, account=skip.account, reason=skip.reason)
+            await self._decisions.skip(
+                "",
+                self.market.name,
+                skip.account,
+                skip.reason,
+                skip.reward_b0,
+                window.number,
+            )
+        self._told = told
+
+
+class _HeldBack:
+    """A collection of the accounts that are not to be touched now."""
+
+    def __init__(self, settling: dict[str, int], paused: Callable[[str], bool]) -> None:
+        self._settling = settling
+        self._paused = paused
+
+    def __contains__(self, account: object) -> bool:
+        return account in self._settling or (isinstance(account, str) and self._paused(account))
