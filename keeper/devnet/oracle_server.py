@@ -16,13 +16,11 @@ from typing import Annotated, TypeAlias
 
 from aiohttp import web
 from coincurve import PrivateKey
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from keeper.devnet.deri_world import ONE, address_of
 from keeper.devnet.rpc import DevNode, Json
-
-ONE = 10**18
 
 Clock: TypeAlias = Callable[[], Awaitable[int]]
 """Answers the time in seconds that readings carry."""
@@ -31,11 +29,6 @@ Clock: TypeAlias = Callable[[], Awaitable[int]]
 def symbol_id(name: str) -> bytes:
     """An oracle's id: ``keccak256`` of the symbol's name."""
     return keccak(text=name)
-
-
-def signer_address(key: bytes) -> str:
-    """The address that a key signs as."""
-    return to_checksum_address(keccak(PrivateKey(key).public_key.format(compressed=False)[1:])[-20:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +109,21 @@ def chain_clock(node: DevNode) -> Clock:
 
 
 class OracleServer:
-    """The values on offer and how they are answered.
+    """The values on offer and how they are answered; ``serve`` puts it on the network.
 
     A value that moves gets a timestamp later than any handed out for the value before, so that the oracle contract
     takes the new one even if the clock stands still.
     """
 
-    def __init__(self, key: bytes, values_e18: Mapping[str, int], clock: Clock) -> None:
-        self.signer = signer_address(key)
+    def __init__(self, key: bytes, values_e18: Mapping[str, int], clock: Clock = wall_clock) -> None:
+        self.signer = address_of(key)
         self.behaviour = Behaviour()
         self.frozen_at: int | None = None
         """The timestamp that every reading carries, while set."""
         self.requests = 0
         """Requests for readings since the start."""
         self.url = ""
+        """Where it was last served."""
         self._key = key
         self._wrong_key = keccak(key)
         self._clock = clock
@@ -221,11 +215,8 @@ class OracleServer:
 
 
 @asynccontextmanager
-async def run_oracle_server(
-    key: bytes, values_e18: Mapping[str, int], clock: Clock = wall_clock, *, port: int = 0
-) -> AsyncIterator[OracleServer]:
-    """Serve signed readings on 127.0.0.1 (a free port if 0) until the block is left; ``url`` says where."""
-    server = OracleServer(key, values_e18, clock)
+async def serve(server: OracleServer, *, port: int = 0) -> AsyncIterator[OracleServer]:
+    """Answer on 127.0.0.1 (at a free port if 0) until the block is left; ``url`` says where."""
     app = web.Application()
     app.add_routes(
         [

@@ -11,10 +11,11 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_utils.crypto import keccak
 
-from keeper.devnet.oracle_server import ONE, OracleServer, run_oracle_server, sign_reading, signer_address
+from keeper.devnet.deri_world import ONE, address_of
+from keeper.devnet.oracle_server import OracleServer, serve, sign_reading
 
 KEY = keccak(text="an oracle's key")
-SIGNER = signer_address(KEY)
+SIGNER = address_of(KEY)
 
 
 async def stopped_clock() -> int:
@@ -24,7 +25,7 @@ async def stopped_clock() -> int:
 @pytest.fixture
 async def server() -> AsyncIterator[OracleServer]:
     values = {"BTCUSD": 30_000 * ONE, "ETHUSD": 2_000 * ONE, "VOL-BTCUSD": ONE // 2}
-    async with run_oracle_server(KEY, values, stopped_clock) as running:
+    async with serve(OracleServer(KEY, values, stopped_clock)) as running:
         yield running
 
 
@@ -56,7 +57,7 @@ def recover(record: dict[str, object]) -> str:
     return str(Account.recover_message(encode_defunct(keccak(packed)), vrs=(v, r, s)))
 
 
-def test_signer_address_is_the_keys_account() -> None:
+def test_an_address_is_the_keys_account() -> None:
     assert Account.from_key(KEY).address == SIGNER
 
 
@@ -106,9 +107,9 @@ async def test_the_clock_freezes_and_thaws(http: aiohttp.ClientSession) -> None:
 
 
 async def test_by_default_the_time_is_the_machines() -> None:
-    async with run_oracle_server(KEY, {"BTCUSD": ONE}) as server:
-        earliest = int(time.time())
-        assert earliest <= (await server.reading("BTCUSD")).timestamp <= int(time.time())
+    earliest = int(time.time())
+    reading = await OracleServer(KEY, {"BTCUSD": ONE}).reading("BTCUSD")
+    assert earliest <= reading.timestamp <= int(time.time())
 
 
 async def test_a_sloppy_server(http: aiohttp.ClientSession) -> None:
