@@ -42,7 +42,7 @@ def _endpoint(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checksummed)]
-Endpoint = Annotated[str, AfterValidator(_endpoint), Field(repr=False)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class Mode(enum.StrEnum):
@@ -64,7 +64,7 @@ class SignerSettings(_Section):
     keystore: Path | None = None
     password_file: Path | None = None
     key_file: Path | None = None
-    remote: Endpoint | None = None
+    remote: Endpoint | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
     def _one_source(self) -> SignerSettings:
@@ -113,7 +113,7 @@ class ChainSettings(_Section):
     """Widens the window in which the next block's timestamp is expected."""
     gas: GasSettings = GasSettings()
     signers: tuple[SignerSettings, ...] = ()
-    private_relay: Endpoint | None = None
+    private_relay: Endpoint | None = Field(default=None, repr=False)
 
 
 class DeriSettings(_Section):
