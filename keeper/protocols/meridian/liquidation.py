@@ -116,7 +116,8 @@ def profit_or_loss(
 
 def required_collateral(size_e30: int, fees_e30: int, params: Params) -> int:
     """The smallest remaining collateral for which the test answers 0."""
-    for_leverage = -(-size_e30 * BASIS_POINTS // params.max_leverage) if params.max_leverage else 0
+    # A limit of zero leaves no size safe; the vault's setter refuses it, a fork's may not.
+    for_leverage = -(-size_e30 * BASIS_POINTS // params.max_leverage) if params.max_leverage else 2**256
     return max(fees_e30 + params.liquidation_fee_e30, for_leverage)
 
 
