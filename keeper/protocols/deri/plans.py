@@ -16,6 +16,7 @@ from eth_utils import keccak
 from keeper.errors import ProtocolError
 from keeper.model import ReadCall, Reader, ReadResult
 from keeper.protocols.deri import abi
+from keeper.protocols.deri.abi import Getter
 from keeper.protocols.deri.state import (
     ZERO_ADDRESS,
     AccountState,
@@ -239,6 +240,7 @@ _COMMON = (
     abi.MAINTENANCE_MARGIN_RATIO,
     abi.STARTING_PRICE_SHIFT_LIMIT,
 )
+_OPTION = (abi.STRIKE_PRICE, abi.MIN_INITIAL_MARGIN_RATIO, abi.IS_CALL)
 _RUNNING = (
     abi.NET_VOLUME,
     abi.NET_COST,
@@ -262,48 +264,49 @@ def symbol_addresses(parts: Wiring) -> Plan[list[str]]:
 
 
 def symbol(address: str) -> Plan[Symbol]:
-    """A symbol's parameters and running state. One that the engine can't price comes back as ``UNKNOWN``."""
-    head = (abi.SYMBOL_ID, abi.SYMBOL_NAME, abi.NAME_ID)
-    special = (abi.PRICE_ID, abi.VOLATILITY_ID, abi.STRIKE_PRICE, abi.MIN_INITIAL_MARGIN_RATIO, abi.IS_CALL)
-    results = yield [getter.at(address) for getter in (*head, *_COMMON, *special, *_RUNNING)]
+    """A symbol's parameters and running state. One that the engine can't price comes back as ``UNKNOWN``.
+
+    The kind is asked for first: a getter that an implementation lacks reverts without a word, and a reader has to ask
+    for such an answer twice.
+    """
+    results = yield [getter.at(address) for getter in (abi.SYMBOL_ID, abi.SYMBOL_NAME, abi.NAME_ID)]
     symbol_id = abi.SYMBOL_ID.answer(results[0], address)
     name = abi.SYMBOL_NAME.optional(results[1]) or symbol_id
     kind = _SYMBOL_KINDS.get(abi.NAME_ID.optional(results[2]) or "", SymbolKind.UNKNOWN)
-    common = [getter.optional(result) for getter, result in zip(_COMMON, results[3:8], strict=True)]
-    price_id, volatility_id = abi.PRICE_ID.optional(results[8]), abi.VOLATILITY_ID.optional(results[9])
-    strike_price, min_ratio = abi.STRIKE_PRICE.optional(results[10]), abi.MIN_INITIAL_MARGIN_RATIO.optional(results[11])
-    is_call = abi.IS_CALL.optional(results[12])
-    running = [getter.optional(result) for getter, result in zip(_RUNNING, results[13:], strict=True)]
-
-    needed: list[object] = [*common, *running]
-    if kind is not SymbolKind.FUTURES:
-        needed += [price_id, volatility_id]
+    getters: list[Getter[int]] = list(_RUNNING)
+    if kind is not SymbolKind.UNKNOWN:
+        getters += _COMMON
     if kind is SymbolKind.OPTION:
-        needed += [strike_price, min_ratio, is_call]
-    if any(value is None for value in needed):
-        kind = SymbolKind.UNKNOWN
-    alpha, funding_period_s, initial_ratio, maintenance_ratio, shift_limit = (value or 0 for value in common)
+        getters += _OPTION
+    ids = () if kind in (SymbolKind.FUTURES, SymbolKind.UNKNOWN) else (abi.PRICE_ID, abi.VOLATILITY_ID)
+    results = yield [getter.at(address) for getter in (*getters, *ids)]
+    found = [getter.optional(result) for getter, result in zip(getters, results, strict=False)]
+    price_id, volatility_id = symbol_id, None
+    if ids:
+        price_id = abi.PRICE_ID.optional(results[-2]) or ""
+        volatility_id = abi.VOLATILITY_ID.optional(results[-1]) or ""
+    if None in found or not price_id or volatility_id == "":
+        kind, price_id, volatility_id = SymbolKind.UNKNOWN, symbol_id, None
+    figures = [value or 0 for value in found]
+    state = SymbolState(*figures[: len(_RUNNING)])
+    alpha, period_s, initial, maintenance, shift, strike, minimum, is_call, *_ = (*figures[len(_RUNNING) :], *[0] * 8)
     params = SymbolParams(
         kind=kind,
         name=name,
         symbol_id=symbol_id,
         address=address,
-        price_id=symbol_id if kind is SymbolKind.FUTURES else price_id or symbol_id,
-        volatility_id=None if kind is SymbolKind.FUTURES else volatility_id,
+        price_id=price_id,
+        volatility_id=volatility_id,
         alpha=alpha,
-        funding_period_s=funding_period_s,
-        initial_margin_ratio=initial_ratio,
-        maintenance_margin_ratio=maintenance_ratio,
-        starting_price_shift_limit=shift_limit,
+        funding_period_s=period_s,
+        initial_margin_ratio=initial,
+        maintenance_margin_ratio=maintenance,
+        starting_price_shift_limit=shift,
+        strike_price=strike,
+        min_initial_margin_ratio=minimum,
+        is_call=is_call != 0,
     )
-    if kind is SymbolKind.OPTION:
-        params = replace(
-            params,
-            strike_price=strike_price or 0,
-            min_initial_margin_ratio=min_ratio or 0,
-            is_call=bool(is_call),
-        )
-    return Symbol(params, SymbolState(*(value or 0 for value in running)))
+    return Symbol(params, state)
 
 
 def symbol_state(address: str) -> Plan[SymbolState]:
@@ -313,6 +316,13 @@ def symbol_state(address: str) -> Plan[SymbolState]:
 
 
 # --- oracles ---------------------------------------------------------------------------------------------------------
+
+
+_ORACLE_KINDS = {
+    abi.hex_of(keccak(text="OracleOffChain")): OracleKind.OFFCHAIN,
+    abi.hex_of(keccak(text="OracleChainlink")): OracleKind.CHAINLINK,
+    abi.hex_of(keccak(text="OracleWoo")): OracleKind.WOO,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,42 +344,57 @@ def oracle(parts: Wiring, oracle_id: str) -> Plan[OracleRead | None]:
 
 
 def oracle_at(oracle_id: str, address: str) -> Plan[OracleRead | None]:
-    """The same, its address being known. What it answers to tells its kind.
+    """The same, its address being known.
 
     Off-chain ones have a ``signer`` and a ``delayAllowance``, Chainlink ones a ``feed`` and its ``feedDecimals``, Woo
-    ones a ``feed`` alone.
+    ones a ``feed`` alone; ``nameId`` says which to ask for, and where it is a stranger's, what answers decides.
     """
-    results = yield [
-        getter.at(address)
-        for getter in (
-            abi.SYMBOL_NAME,
-            abi.ORACLE_VALUE,
-            abi.ORACLE_GET_VALUE,
-            abi.ORACLE_TIMESTAMP,
-            abi.DELAY_ALLOWANCE,
-            abi.ORACLE_SIGNER,
-            abi.FEED,
-            abi.FEED_DECIMALS,
+    head = (abi.NAME_ID, abi.SYMBOL_NAME, abi.ORACLE_VALUE, abi.ORACLE_GET_VALUE)
+    results = yield [getter.at(address) for getter in head]
+    kind = _ORACLE_KINDS.get(abi.NAME_ID.optional(results[0]) or "")
+    name = abi.SYMBOL_NAME.optional(results[1]) or oracle_id
+    # ``value`` may revert where ``getValue`` does; the fault then says why, and the figure is not used.
+    value = abi.ORACLE_VALUE.optional(results[2]) or 0
+    fault = "" if results[3].ok else abi.revert_reason(results[3].data)
+    if kind is None:
+        kind = yield from _oracle_kind(address)
+    if kind is OracleKind.OFFCHAIN:
+        getters = (abi.ORACLE_TIMESTAMP, abi.DELAY_ALLOWANCE)
+        results = yield [*(getter.at(address) for getter in getters), abi.ORACLE_SIGNER.at(address)]
+        timestamp, allowance = (
+            getter.answer(result, address) for getter, result in zip(getters, results, strict=False)
         )
-    ]
-    name = abi.SYMBOL_NAME.optional(results[0]) or oracle_id
-    value = abi.ORACLE_VALUE.optional(results[1])
-    timestamp = abi.ORACLE_TIMESTAMP.optional(results[3]) or 0
-    allowance, signer = abi.DELAY_ALLOWANCE.optional(results[4]), abi.ORACLE_SIGNER.optional(results[5])
-    if allowance is not None and signer is not None and value is not None:
-        state = OracleState(OracleKind.OFFCHAIN, oracle_id, name, address, value, timestamp, allowance, signer)
-        return OracleRead(state)
-    feed = abi.FEED.optional(results[6])
-    if feed is None:
+        signer = abi.ORACLE_SIGNER.answer(results[2], address)
+        return OracleRead(OracleState(kind, oracle_id, name, address, value, timestamp, allowance, signer))
+    if kind is OracleKind.WOO:
+        return OracleRead(OracleState(kind, oracle_id, name, address, value, fault=fault))
+    if kind is None:
         return None
-    # ``value`` itself may revert where ``getValue`` does; the fault then says why, and the figure is not used.
-    fault = "" if results[2].ok else abi.revert_reason(results[2].data)
-    if abi.FEED_DECIMALS.optional(results[7]) is None:
-        return OracleRead(OracleState(OracleKind.WOO, oracle_id, name, address, value or 0, fault=fault), feed)
+    results = yield [abi.FEED.at(address), abi.ORACLE_TIMESTAMP.at(address)]
+    feed = abi.FEED.answer(results[0], address)
+    timestamp = abi.ORACLE_TIMESTAMP.optional(results[1]) or 0
     results = yield [abi.AGGREGATOR.at(feed)]
     aggregator = abi.AGGREGATOR.optional(results[0]) or ZERO_ADDRESS
-    state = OracleState(OracleKind.CHAINLINK, oracle_id, name, address, value or 0, timestamp, fault=fault)
-    return OracleRead(state, feed, aggregator)
+    return OracleRead(OracleState(kind, oracle_id, name, address, value, timestamp, fault=fault), feed, aggregator)
+
+
+def _oracle_kind(address: str) -> Plan[OracleKind | None]:
+    """What an oracle is by what it answers to."""
+    results = yield [getter.at(address) for getter in (abi.DELAY_ALLOWANCE, abi.FEED_DECIMALS)]
+    if abi.DELAY_ALLOWANCE.optional(results[0]) is not None:
+        return OracleKind.OFFCHAIN
+    if abi.FEED_DECIMALS.optional(results[1]) is not None:
+        return OracleKind.CHAINLINK
+    results = yield [abi.FEED.at(address)]
+    return None if abi.FEED.optional(results[0]) is None else OracleKind.WOO
+
+
+def oracle_value(read: OracleRead) -> Plan[OracleRead]:
+    """The value alone of an oracle that announces nothing."""
+    address = read.state.address
+    results = yield [abi.ORACLE_VALUE.at(address), abi.ORACLE_GET_VALUE.at(address)]
+    fault = "" if results[1].ok else abi.revert_reason(results[1].data)
+    return replace(read, state=replace(read.state, value=abi.ORACLE_VALUE.optional(results[0]) or 0, fault=fault))
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
