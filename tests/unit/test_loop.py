@@ -1,0 +1,256 @@
+"""The loop's rules, on a market made of plain figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from keeper.engine.loop import MarketLoop, Worth
+from keeper.model import (
+    Advance,
+    Assessment,
+    Eligibility,
+    Header,
+    Liquidation,
+    Log,
+    LogFilter,
+    Outcome,
+    OutcomeState,
+    PriceTick,
+    Reader,
+    Verdict,
+    Window,
+)
+from keeper.protocols.market import ContractCall, Round, Row
+
+SENDER = "0x" + "11" * 20
+
+
+def header(number: int) -> Header:
+    return Header(number, f"0x{number:064x}", f"0x{number - 1:064x}", 1000 + number, 30_000_000, 0, 10**9)
+
+
+class Figures:
+    """A market and its round in one: every account in ``weak`` is liquidatable."""
+
+    name = "lite"
+
+    def __init__(self) -> None:
+        self.weak: list[str] = []
+        self.allowed = True
+        self.rounds = 0
+        self.unchanged_ticks = False
+        self.closed: set[str] = set()
+
+    async def bootstrap(self, reader: Reader, head: Header) -> None: ...
+    def log_filter(self) -> LogFilter:
+        return LogFilter(frozenset())
+
+    async def apply(self, advance: Advance, reader: Reader) -> None: ...
+    def rows(self) -> Sequence[Row]:
+        return [Row("head", "head", b"")]
+
+    async def restore(self, rows: Sequence[Row], head: Header) -> None: ...
+    def digest(self) -> str:
+        return ""
+
+    async def watch(self, emit: Callable[[PriceTick], None]) -> None:
+        await asyncio.Event().wait()
+
+    def take(self, tick: PriceTick) -> bool:
+        return not self.unchanged_ticks
+
+    def round(self, window: Window) -> Round:
+        self.rounds += 1
+        self.closed = set()
+        return self
+
+    def eligibility(self, liquidator: str, at: int) -> Eligibility:
+        return Eligibility(self.allowed, "qualified" if self.allowed else "never-staked", "")
+
+    def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:
+        return 0
+
+    def accounts_watched(self) -> int:
+        return len(self.weak)
+
+    def candidates(self) -> Sequence[str]:
+        return list(self.weak)
+
+    def assess(self, account: str) -> Assessment:
+        return Assessment(account, Verdict.LIQUIDATABLE, "", reward_b0=5, value_e18=5 * 10**18, gas=100_000)
+
+    def close(self, account: str) -> None:
+        self.closed.add(account)
+
+    def call(self, account: str) -> ContractCall:
+        return ContractCall(SENDER, account.encode(), 100_000)
+
+
+class Sent:
+    """An executor that only remembers."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def senders(self) -> Sequence[str]:
+        return (SENDER,)
+
+    def in_flight(self, market: str) -> Sequence[str]:
+        return ()
+
+    def fee_per_gas_wei(self, head: Header) -> int:
+        return 10**9
+
+    async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
+        self.batches.append([item.account for item in batch])
+
+    async def on_advance(self, advance: Advance) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Reasons:
+    """A decision log that only remembers."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+
+    async def skip(
+        self, lane: str, market: str, account: str, reason: str, reward_b0: int = 0, for_block: int = 0
+    ) -> bool:
+        self.rows.append((account, reason))
+        return True
+
+
+class NextSecond:
+    def window(self, head: Header) -> Window:
+        return Window(head.number + 1, head.timestamp + 1, head.timestamp + 3)
+
+
+class NoReads:
+    async def read(self, calls: object, block_hash: str) -> list[object]:
+        raise AssertionError("the loop itself reads nothing")
+
+
+class Desk:
+    """A running loop and its surroundings."""
+
+    def __init__(self) -> None:
+        self.market = Figures()
+        self.sent = Sent()
+        self.reasons = Reasons()
+        self.saved: list[int] = []
+        self.paused: set[str] = set()
+        self._saved = asyncio.Event()
+        self.loop = MarketLoop(
+            self.market,
+            NoReads(),  # type: ignore[arg-type]
+            NextSecond(),
+            self.sent,
+            self.reasons,
+            Worth(300 * 10**18, 0),
+            self._save,
+            self.paused.__contains__,
+        )
+
+    async def _save(self, head: Header, rows: Sequence[Row]) -> None:
+        self.saved.append(head.number)
+        self._saved.set()
+
+    async def advance(self, number: int) -> None:
+        """Offer a block and wait until the loop is through with it."""
+        self._saved.clear()
+        self.loop.offer(Advance(header(number)))
+        await asyncio.wait_for(self._saved.wait(), 5)
+
+    async def tick(self) -> None:
+        self._saved.clear()
+        self.loop.offer(PriceTick("lite", "test", (("BTCUSD", 1),), 1, 1))
+        await asyncio.wait_for(self._saved.wait(), 5)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Desk]:
+    desk = Desk()
+    task = asyncio.create_task(desk.loop.run(header(1)))
+    try:
+        yield desk
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_block_and_a_price_each_lead_to_a_round() -> None:
+    async with running() as desk:
+        await desk.advance(2)
+        await desk.tick()
+        assert desk.market.rounds == 2
+
+
+async def test_a_price_that_changes_nothing_leads_to_none() -> None:
+    async with running() as desk:
+        desk.market.unchanged_ticks = True
+        await desk.tick()
+        assert desk.market.rounds == 0
+
+
+async def test_the_first_goes_out_alone_and_the_rest_in_batches_in_order() -> None:
+    async with running() as desk:
+        desk.market.weak = [f"a{i}" for i in range(20)]
+        await desk.advance(2)
+        assert [len(batch) for batch in desk.sent.batches] == [1, 16, 3]
+        assert [name for batch in desk.sent.batches for name in batch] == desk.market.weak
+
+
+async def test_unqualified_nothing_is_sent_and_the_reason_is_journalled_once() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.market.allowed = False
+        await desk.advance(2)
+        await desk.advance(3)
+        assert desk.sent.batches == []
+        assert desk.reasons.rows == [("a", "not eligible: never-staked")]
+        desk.market.allowed = True
+        await desk.advance(4)
+        assert desk.sent.batches == [["a"]]
+
+
+async def test_a_mined_account_is_not_touched_until_the_mirror_has_seen_that_block() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.loop.on_outcome(Outcome("lite", "a", OutcomeState.MINED, block_number=5))
+        await desk.advance(4)
+        assert desk.sent.batches == []
+        await desk.advance(5)
+        assert desk.sent.batches == [["a"]]
+
+
+async def test_a_paused_account_is_left_while_others_go() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a", "b"]
+        desk.paused.add("a")
+        await desk.advance(2)
+        assert desk.sent.batches == [["b"]]
+
+
+async def test_stopped_sending_decides_and_says_why_until_resumed() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.loop.stop_sending("the mirror differs from the chain")
+        await desk.advance(2)
+        assert desk.sent.batches == []
+        assert desk.reasons.rows == [("a", "the mirror differs from the chain")]
+        desk.loop.resume()
+        await desk.advance(3)
+        assert desk.sent.batches == [["a"]]
+
+
+async def test_what_has_gathered_is_taken_together_before_one_round() -> None:
+    async with running() as desk:
+        for number in (2, 3, 4):
+            desk.loop.offer(Advance(header(number)))
+        await desk.advance(5)
+        assert desk.market.rounds == 1
+        assert desk.saved == [5]
