@@ -1,0 +1,28 @@
+"""The command line: thin. Each command reads the settings, calls one function of a room below, and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from keeper.cli import run
+from keeper.errors import KeeperError
+
+app = typer.Typer(
+    name="keeper",
+    help="An on-chain liquidator for Deri Protocol V3 and Meridian Trade.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+
+
+def main() -> None:
+    """The entry point: an error raised on purpose is one sentence and exit code 1, never a traceback."""
+    try:
+        app()
+    except KeeperError as error:
+        sys.stderr.write(f"keeper: {error}\n")
+        sys.exit(1)
