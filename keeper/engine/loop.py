@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
 from keeper.engine.executors import Executor
 from keeper.engine.planner import Skip, Terms, decide
+from keeper.errors import ChainError
 from keeper.model import (
     Advance,
     Eligibility,
@@ -31,6 +32,9 @@ from keeper.model import (
 from keeper.protocols.market import Market, Row
 
 _log = structlog.get_logger(__name__)
+
+RETRY_S = 0.1
+"""After a failed read of a block, how long until the next attempt."""
 
 BATCH = 16
 """After the first, decisions are handed over in groups of this size: one journal commit each."""
@@ -98,6 +102,7 @@ class MarketLoop:
         self._save = save
         self._paused = held_back
         self._inputs: asyncio.Queue[Advance | PriceTick] = asyncio.Queue()
+        self._behind: Advance | None = None
         self._settling: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._stopped_by = ""
@@ -132,23 +137,44 @@ class MarketLoop:
 
     async def _work(self) -> None:
         while True:
-            item = await self._inputs.get()
+            item = await self._next()
             seen_ns = item.seen_ns
             changed = await self._take(item)
             while not self._inputs.empty():
                 changed |= await self._take(self._inputs.get_nowait())
-            if changed:
+            if changed and self._behind is None:
                 await self._round(seen_ns)
             rows = self.market.rows()
             if rows and self.head is not None:
                 await self._save(self.head, rows)
 
+    async def _next(self) -> Advance | PriceTick:
+        """The next input; what could not be read is tried again when none comes."""
+        if self._behind is None:
+            return await self._inputs.get()
+        try:
+            async with asyncio.timeout(RETRY_S):
+                return await self._inputs.get()
+        except TimeoutError:
+            return replace(self._behind, logs=(), undone=())
+
     async def _take(self, item: Advance | PriceTick) -> bool:
         if isinstance(item, PriceTick):
             return self.market.take(item)
-        await self.market.apply(item, self._reader)
-        self.head = item.head
-        self._settling = {account: block for account, block in self._settling.items() if block > item.head.number}
+        advance = item if self._behind is None else _joined(self._behind, item)
+        try:
+            await self.market.apply(advance, self._reader)
+        except ChainError as error:
+            # Nothing is lost: what these blocks made dirty is read with the next attempt, at the newest head.
+            if self._behind is None:
+                _log.warning("mirror behind", market=self.market.name, number=advance.head.number, came=str(error))
+            self._behind = advance
+            return False
+        if self._behind is not None:
+            _log.info("mirror caught up", market=self.market.name, number=advance.head.number)
+            self._behind = None
+        self.head = advance.head
+        self._settling = {account: block for account, block in self._settling.items() if block > advance.head.number}
         return True
 
     async def _round(self, seen_ns: int) -> None:
@@ -247,6 +273,11 @@ class MarketLoop:
                 window.number,
             )
         self._told = told
+
+
+def _joined(earlier: Advance, later: Advance) -> Advance:
+    """Both moves as one."""
+    return Advance(later.head, earlier.logs + later.logs, earlier.undone + later.undone, later.seen_ns)
 
 
 class _HeldBack:

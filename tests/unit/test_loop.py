@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from keeper.engine.loop import MarketLoop, Worth
+from keeper.errors import ChainError
 from keeper.model import (
     Advance,
     Assessment,
@@ -42,12 +43,18 @@ class Figures:
         self.rounds = 0
         self.unchanged_ticks = False
         self.closed: set[str] = set()
+        self.unreadable = False
+        self.applied: list[Advance] = []
 
     async def bootstrap(self, reader: Reader, head: Header) -> None: ...
     def log_filter(self) -> LogFilter:
         return LogFilter(frozenset())
 
-    async def apply(self, advance: Advance, reader: Reader) -> None: ...
+    async def apply(self, advance: Advance, reader: Reader) -> None:
+        self.applied.append(advance)
+        if self.unreadable:
+            raise ChainError("an answer", "there was none", "wait")
+
     def rows(self) -> Sequence[Row]:
         return [Row("head", "head", b"")]
 
@@ -254,3 +261,30 @@ async def test_what_has_gathered_is_taken_together_before_one_round() -> None:
         await desk.advance(5)
         assert desk.market.rounds == 1
         assert desk.saved == [5]
+
+
+async def test_a_block_that_cannot_be_read_is_not_decided_on_and_its_logs_are_read_with_the_next() -> None:
+    log = Log(SENDER, (b"\x01" * 32,), b"", 2, "0x2", "0xaa", 0)
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.market.unreadable = True
+        desk._saved.clear()
+        desk.loop.offer(Advance(header(2), (log,)))
+        await asyncio.wait_for(desk._saved.wait(), 5)
+        assert desk.sent.batches == []
+        desk.market.unreadable = False
+        await desk.advance(3)
+        assert desk.sent.batches == [["a"]]
+        assert desk.market.applied[-1].logs == (log,)
+
+
+async def test_a_block_that_cannot_be_read_is_tried_again_without_a_new_one() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.market.unreadable = True
+        await desk.advance(2)
+        desk.market.unreadable = False
+        async with asyncio.timeout(5):
+            while not desk.sent.batches:
+                await asyncio.sleep(0.01)
+        assert desk.market.applied[-1].head == header(2)
