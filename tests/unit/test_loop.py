@@ -283,8 +283,8 @@ async def test_a_block_that_cannot_be_read_is_tried_again_without_a_new_one() ->
         desk.market.weak = ["a"]
         desk.market.unreadable = True
         await desk.advance(2)
+        desk._saved.clear()
         desk.market.unreadable = False
-        async with asyncio.timeout(5):
-            while not desk.sent.batches:
-                await asyncio.sleep(0.01)
+        await asyncio.wait_for(desk._saved.wait(), 5)
+        assert desk.sent.batches == [["a"]]
         assert desk.market.applied[-1].head == header(2)
