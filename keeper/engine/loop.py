@@ -51,7 +51,7 @@ class DecisionLog(Protocol):
 class Clock(Protocol):
     """Says when the next block may come."""
 
-    def window(self, head: Header) -> Window: ...
+    def window(self) -> Window: ...
 
 
 Save = Callable[[Header, Sequence[Row]], Awaitable[None]]
@@ -182,7 +182,7 @@ class MarketLoop:
         if head is None:
             return
         self.tally.rounds += 1
-        window = self._clock.window(head)
+        window = self._clock.window()
         sender = self._sender(window)
         round_ = self.market.round(window)
         terms = Terms(self._worth.native_price_e18, self._worth.min_profit_e18, self._executor.fee_per_gas_wei(head))
