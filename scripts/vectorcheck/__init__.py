@@ -1,0 +1,1 @@
+"""Recorded outcomes of the real contracts, held against the keeper's engines. One module per protocol and file kind."""

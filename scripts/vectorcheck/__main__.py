@@ -1,0 +1,36 @@
+"""``scripts/vectors KIND FILE``: load a file of vectors, compare, print mismatches and one summary line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.vectorcheck import deri, deri_events
+from scripts.vectorcheck.document import MalformedError, Node, load
+from scripts.vectorcheck.report import Report
+
+CHECKS: dict[str, Callable[[Node], Report]] = {
+    "deri": deri.check,
+    "deri-events": deri_events.check,
+}
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2 or arguments[0] not in CHECKS:
+        print(f"usage: scripts/vectors {'|'.join(CHECKS)} FILE   (.json or .json.gz)", file=sys.stderr)
+        return 2
+    kind, path = arguments
+    try:
+        report = CHECKS[kind](load(Path(path)))
+    except MalformedError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 2
+    for line in report.mismatches:
+        print(line)
+    print(report.summary)
+    return 0 if report.exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
