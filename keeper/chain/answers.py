@@ -18,6 +18,10 @@ class UnreachableError(ChainError):
     """No usable answer came from an endpoint: refused, cut, timed out, throttled, or not JSON-RPC."""
 
 
+class TimedOutError(UnreachableError):
+    """An endpoint took the request and no answer came in time."""
+
+
 class RpcError(ChainError):
     """A node answered a request with a JSON-RPC error."""
 

@@ -20,7 +20,7 @@ import aiohttp
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from keeper.chain.answers import Json, UnreachableError, fields, items
+from keeper.chain.answers import Json, TimedOutError, UnreachableError, fields, items
 from keeper.chain.endpoint import Endpoint
 
 Call: TypeAlias = tuple[str, Sequence[Json]]
@@ -44,14 +44,17 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
+_REMEDY = "check the endpoint; others are asked meanwhile"
+
+
 def unreachable(endpoint: Endpoint, came: str) -> UnreachableError:
-    return UnreachableError(f"an answer from {endpoint.name}", came, "check the endpoint; others are asked meanwhile")
+    return UnreachableError(f"an answer from {endpoint.name}", came, _REMEDY)
 
 
 def _failure(endpoint: Endpoint, error: Exception) -> UnreachableError:
     """Only the error's kind: its text may quote the URL."""
     if isinstance(error, TimeoutError):
-        return unreachable(endpoint, "none came in time")
+        return TimedOutError(f"an answer from {endpoint.name}", "none came in time", _REMEDY)
     if isinstance(error, OSError) and error.strerror:
         return unreachable(endpoint, error.strerror.lower())
     return unreachable(endpoint, f"the connection failed ({type(error).__name__})")

@@ -1,0 +1,378 @@
+"""Following the chain: heads by websocket or by polling, linked by hash, with the logs of every block complete.
+
+1. A listener subscribes to new heads on the best websocket and announces what is pushed. Silence is suspicious: a head
+   that is overdue is asked for elsewhere, and a connection that kept one back, or answers no more, is given up.
+2. While no websocket delivers, a poller asks for the latest block instead. The listener keeps trying to return.
+3. ``advances`` takes the newest head announced, links it to the blocks known by parent hash, fetches what is between
+   them, asks for the logs of the blocks that can hold any, and yields one ``Advance`` for all of it. Nothing is
+   remembered before all of it is there, so a failure at any point leaves the next attempt the same work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from types import TracebackType
+
+import structlog
+
+from keeper.chain.answers import Json, RpcError, UnreachableError, fields, quantity
+from keeper.chain.blocks import Block, BloomFilter, RecentBlocks, header_of
+from keeper.chain.logs import LogFetcher
+from keeper.chain.rpc import Link, Rpc
+from keeper.chain.transport import Subscription
+from keeper.errors import ChainError
+from keeper.model import Advance, Header, Log, LogFilter
+
+log = structlog.get_logger(__name__)
+
+HEAD_S = 2.0
+"""How long an answer about a head may take: longer, and the next head is here."""
+LONGEST_LINK = 16
+"""Blocks fetched one by one to link a head to its ancestor. A longer gap is passed over by its logs alone."""
+LONGEST_GAP = 50_000
+"""Blocks that are caught up with. Reading everything anew is cheaper than the logs of more."""
+_FIRST_BLOCK_TIME_S = 1.0
+
+
+class HistoryLostError(ChainError):
+    """The chain has left the blocks that are remembered: the mirror has to be built anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A head as an endpoint told of it."""
+
+    header: Header
+    bloom: int | None
+    """None if the endpoint gives none."""
+    link: Link
+    seen_ns: int
+
+
+def sighting_of(value: Json, link: Link) -> Sighting:
+    """Raises ``ChainError`` if the value is not a header."""
+    block = fields(value)
+    bloom = block.get("logsBloom")
+    return Sighting(header_of(block), None if bloom in (None, "0x") else quantity(bloom), link, time.perf_counter_ns())
+
+
+class Heads:
+    """The chain's head as it moves. Used as an async context manager, after ``start``.
+
+    ``log_filter`` may be replaced at any time; the next ``Advance`` is complete under the new one.
+    """
+
+    def __init__(self, rpc: Rpc, log_filter: LogFilter, *, silence_blocks: int = 8) -> None:
+        self._rpc = rpc
+        self._silence_blocks = silence_blocks
+        self._fetcher = LogFetcher(rpc)
+        self._log_filter = log_filter
+        self._bloom_filter = BloomFilter.of(log_filter)
+        self._news = asyncio.Event()
+        self._newest: Sighting | None = None
+        self._announced: dict[str, Sighting] = {}
+        self._live = False
+        self._intervals: list[float] = []
+        self._last_announced = ""
+        self._announced_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.recent = RecentBlocks()
+
+    @property
+    def log_filter(self) -> LogFilter:
+        return self._log_filter
+
+    @log_filter.setter
+    def log_filter(self, wanted: LogFilter) -> None:
+        if wanted != self._log_filter:
+            self._log_filter = wanted
+            self._bloom_filter = BloomFilter.of(wanted)
+
+    @property
+    def live(self) -> bool:
+        """A websocket pushes heads at present."""
+        return self._live
+
+    @property
+    def block_time_s(self) -> float:
+        """The median time between the last heads as they came."""
+        return median(self._intervals) if self._intervals else _FIRST_BLOCK_TIME_S
+
+    async def start(self, blocks: Sequence[Block] = ()) -> Header:
+        """Take up where ``blocks`` (from the store) end, else at the present head; that header.
+
+        What happened since comes as the first ``Advance``.
+        """
+        if not blocks:
+            block = fields(await self._rpc.request("eth_getBlockByNumber", ["latest", False]))
+            blocks = [Block(header_of(block))]
+        self.recent = RecentBlocks(blocks)
+        return self.recent.head
+
+    async def __aenter__(self) -> Heads:
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="listen for heads"),
+            asyncio.create_task(self._poll(), name="poll for heads"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def advances(self) -> AsyncIterator[Advance]:
+        """Every move of the head, several blocks in one when they come faster than they are taken.
+
+        Trouble with nodes is waited out. Raises ``HistoryLostError`` when the chain went on, or back, too far.
+        """
+        failing = False
+        while True:
+            sighting = await self._next_sighting()
+            try:
+                advance = await self._advance_to(sighting)
+            except HistoryLostError:
+                raise
+            except ChainError as error:
+                if not failing:
+                    log.warning("heads.behind", number=sighting.header.number, came=error.came)
+                failing = True
+                await self._second_thought(sighting)
+                continue
+            if failing:
+                log.info("heads.caught-up", number=sighting.header.number)
+                failing = False
+            if advance is not None:
+                yield advance
+
+    async def _next_sighting(self) -> Sighting:
+        while True:
+            self._news.clear()
+            if (sighting := self._newest) is not None:
+                self._newest = None
+                return sighting
+            waiting = asyncio.create_task(self._news.wait())
+            done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            for task in done:
+                if task is not waiting:
+                    task.result()  # Neither ends but by an error that nobody foresaw.
+
+    async def _second_thought(self, failed: Sighting) -> None:
+        """Let a newer head come, or what any endpoint now calls the latest, before trying again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await self._news.wait()
+        if self._newest is not None:
+            return
+        try:
+            self._announce(await self._latest())
+        except ChainError:
+            # The endpoint's own trouble is logged by the Rpc; the same head is tried again.
+            self._newest = failed
+            await asyncio.sleep(0.1)
+        else:
+            self._newest = self._newest or failed
+
+    # Being told
+
+    def _announce(self, sighting: Sighting) -> bool:
+        """Note a head; True if it is new."""
+        header = sighting.header
+        sighting.link.health.height = max(sighting.link.health.height, header.number)
+        if header.hash == self._last_announced or header.hash in self.recent:
+            return False
+        now = time.monotonic()
+        if self._last_announced:
+            self._intervals = [*self._intervals[-31:], now - self._announced_at]
+        self._last_announced, self._announced_at = header.hash, now
+        self._announced[header.hash] = sighting
+        if len(self._announced) > 1024:
+            del self._announced[next(iter(self._announced))]
+        self._newest = sighting
+        self._news.set()
+        return True
+
+    async def _listen(self) -> None:
+        """Keep a subscription on the best websocket that there is."""
+        while True:
+            link = self._rpc.subscriber()
+            if link is None:
+                await asyncio.sleep(0.1)
+                continue
+            try:
+                await self._listen_on(link)
+            except ChainError as error:
+                link.health.failed()
+                if self.live:
+                    log.warning("heads.websocket-lost", endpoint=link.name, came=error.came)
+            finally:
+                self._live = False
+            # Whatever it was, the next attempt is on a connection of its own.
+            await link.transport.close()
+
+    async def _listen_on(self, link: Link) -> None:
+        subscription = await self._rpc.subscribe(link, ["newHeads"], HEAD_S)
+        log.info("heads.websocket", endpoint=link.name)
+        # A head between the last poll and the subscription is pushed to nobody.
+        self._announce(await self._latest(link))
+        self._live = True
+        heard = time.monotonic()
+        while True:
+            try:
+                value = await subscription.next(self._overdue_s)
+            except TimeoutError:
+                if await self._keeps_back(link, time.monotonic() - heard):
+                    # It may have been on its way just then.
+                    value = await self._late_push(subscription, link)
+                else:
+                    continue
+            heard = time.monotonic()
+            self._announce(sighting_of(value, link))
+
+    @property
+    def _overdue_s(self) -> float:
+        return min(max(2 * self.block_time_s + 0.25, 0.5), 15.0)
+
+    async def _keeps_back(self, link: Link, silent_s: float) -> bool:
+        """Whether a silent websocket keeps a head back. Raises ``ChainError`` if it answers no more at all."""
+        try:
+            if self._announce(await self._latest()):
+                return True
+        except UnreachableError:
+            log.debug("heads.no-second-opinion")
+        if silent_s > max(self._silence_blocks * self.block_time_s, 1.0):
+            # A chain that mines on demand may well be silent; then the connection still answers.
+            await self._rpc.request("eth_blockNumber", link=link, timeout_s=HEAD_S)
+        return False
+
+    async def _late_push(self, subscription: Subscription, link: Link) -> Json:
+        try:
+            return await subscription.next(0.25)
+        except TimeoutError:
+            raise UnreachableError(
+                f"new heads from {link.name}", "it was silent while the chain went on", "see its node"
+            ) from None
+
+    async def _poll(self) -> None:
+        """Ask for the head while nobody pushes it."""
+        while True:
+            if self.live:
+                await asyncio.sleep(0.1)
+                continue
+            try:
+                self._announce(await self._latest())
+            except ChainError as error:
+                log.debug("heads.poll-failed", came=error.came)
+            await asyncio.sleep(min(max(self.block_time_s / 3, 0.05), 1.0))
+
+    async def _latest(self, link: Link | None = None) -> Sighting:
+        links = [link] if link is not None else self._rpc.order()
+        failure: ChainError | None = None
+        for each in links:
+            try:
+                answer = await self._rpc.request("eth_getBlockByNumber", ["latest", False], link=each, timeout_s=HEAD_S)
+                return sighting_of(answer, each)
+            except ChainError as error:
+                failure = error
+        raise failure or UnreachableError("an endpoint", "none is left to ask", "check the configured endpoints")
+
+    # Moving on
+
+    async def _advance_to(self, sighting: Sighting) -> Advance | None:
+        """Link, fetch, and only then remember. None if that head is behind or known."""
+        recent = self.recent
+        if sighting.header.hash in recent or recent.passed_over(sighting.header.number):
+            return None
+        gap = sighting.header.number - recent.head.number
+        if gap > LONGEST_GAP:
+            raise HistoryLostError(
+                f"at most {LONGEST_GAP} blocks to catch up with", f"there are {gap}", "everything is read anew"
+            )
+        if gap <= LONGEST_LINK:
+            ancestor, path = await self._link(sighting)
+            logs = await self._logs_of_path(path)
+            blocks = [Block(each.header, logs.get(each.header.hash, ())) for each in path]
+        else:
+            ancestor = await self._common_ancestor(sighting.link)
+            first = recent.number_of(ancestor) + 1
+            stretch = await self._fetcher.between(sighting.link, self._log_filter, first, sighting.header)
+            blocks = [Block(sighting.header, stretch)]
+        undone = tuple(each for block in recent.after(ancestor) for each in block.logs)
+        recent.replace_after(ancestor, blocks)
+        for block in blocks:
+            self._announced.pop(block.header.hash, None)
+        new = tuple(each for block in blocks for each in block.logs)
+        return Advance(sighting.header, new, undone, sighting.seen_ns)
+
+    async def _link(self, sighting: Sighting) -> tuple[str, list[Sighting]]:
+        """The newest known ancestor's hash, and the sightings from there to the head, each the parent of the next."""
+        path = [sighting]
+        fetch = 1
+        while (parent := path[-1].header.parent_hash) not in self.recent:
+            if (known := self._announced.get(parent)) is not None:
+                path.append(known)
+                continue
+            lowest = path[-1].header.number
+            if lowest <= self.recent.oldest.number:
+                raise HistoryLostError(
+                    f"an ancestor among the last {len(self.recent)} blocks", "the chain left them all", "read anew"
+                )
+            numbers = range(lowest - 1, max(lowest - 1 - fetch, self.recent.oldest.number - 1), -1)
+            answers = await self._rpc.batch(
+                [("eth_getBlockByNumber", [hex(number), False]) for number in numbers],
+                link=sighting.link,
+                timeout_s=HEAD_S,
+            )
+            for answer in answers:
+                if path[-1].header.parent_hash in self.recent:
+                    break
+                if isinstance(answer, RpcError):
+                    raise answer
+                found = sighting_of(answer, sighting.link)
+                if found.header.hash != path[-1].header.parent_hash:
+                    raise UnreachableError(
+                        f"block {path[-1].header.parent_hash}, the parent of one seen",
+                        f"{sighting.link.name} has moved to another fork",
+                        "its next head will tell",
+                    )
+                path.append(found)
+            fetch = min(fetch * 4, 64)
+        return parent, path[::-1]
+
+    async def _common_ancestor(self, link: Link) -> str:
+        """The newest known block that is still in the chain, asked for in growing steps back from the head."""
+        blocks = self.recent.blocks
+        steps = sorted({0, *(1 << power for power in range(8)), len(blocks) - 1})
+        at = [len(blocks) - 1 - step for step in steps if step < len(blocks)]
+        for chunk in (at[:1], at[1:]):
+            answers = await self._rpc.batch(
+                [("eth_getBlockByNumber", [hex(blocks[index].header.number), False]) for index in chunk],
+                link=link,
+                timeout_s=HEAD_S,
+            )
+            for index, answer in zip(chunk, answers, strict=True):
+                known = blocks[index].header.hash
+                if isinstance(answer, Mapping) and answer.get("hash") == known:
+                    return known
+        raise HistoryLostError(
+            f"one of the last {len(blocks)} blocks in the chain", f"{link.name} knows none of them", "read anew"
+        )
+
+    async def _logs_of_path(self, path: Sequence[Sighting]) -> dict[str, tuple[Log, ...]]:
+        """The wanted logs of each block by its hash. A block whose bloom excludes them costs no call."""
+        if not self._log_filter.addresses:
+            return {}
+        return await self._fetcher.of_blocks(
+            path[-1].link,
+            self._log_filter,
+            [(each.header.hash, each.bloom) for each in path],
+            self._bloom_filter,
+        )

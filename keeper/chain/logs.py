@@ -1,0 +1,98 @@
+"""Fetching logs whole: by block hash for a block, by adaptive ranges for a stretch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from keeper.chain.answers import Json, RpcError, TimedOutError, UnreachableError, asks_for_less, items
+from keeper.chain.blocks import BloomFilter, filter_params, header_of, logs_of
+from keeper.chain.rpc import Link, Rpc
+from keeper.model import Header, Log, LogFilter
+
+log = structlog.get_logger(__name__)
+
+FIRST_RANGE = 2_000
+LARGEST_RANGE = 100_000
+LOGS_S = 5.0
+
+
+class LogFetcher:
+    """Owns what was learnt about each endpoint: how many blocks it takes at a time, and whether its blooms are true."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._range: dict[Link, int] = {}
+        self._bloom_true: dict[Link, bool] = {}
+        """By endpoint: its bloom held a log that was there (True), or did not (False)."""
+
+    async def of_blocks(
+        self, link: Link, wanted: LogFilter, blocks: Sequence[tuple[str, int | None]], bloom_filter: BloomFilter
+    ) -> dict[str, tuple[Log, ...]]:
+        """The wanted logs of blocks given by hash and bloom, from the endpoint that told of them.
+
+        A bloom is believed once the endpoint's blooms were seen to be true: some chains give nothing but zeros.
+        Raises ``ChainError`` if the endpoint can't answer.
+        """
+        believed = self._bloom_true.get(link, False)
+        asked = [
+            (block_hash, bloom)
+            for block_hash, bloom in blocks
+            if not believed or bloom is None or bloom_filter.may_match(bloom)
+        ]
+        params = filter_params(wanted)
+        answers = await self._rpc.batch(
+            [("eth_getLogs", [params | {"blockHash": block_hash}]) for block_hash, _ in asked],
+            link=link,
+            timeout_s=LOGS_S,
+        )
+        found: dict[str, tuple[Log, ...]] = {}
+        for (block_hash, bloom), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, RpcError):
+                raise answer
+            found[block_hash] = logs_of(answer)
+            if found[block_hash] and bloom is not None:
+                self._note_bloom(link, bloom_filter.may_match(bloom))
+        return found
+
+    def _note_bloom(self, link: Link, held: bool) -> None:
+        if not held and self._bloom_true.get(link) is not False:
+            log.warning("logs.bloom-untrue", endpoint=link.name, remedy="every block is asked for its logs")
+        self._bloom_true[link] = held and self._bloom_true.get(link, True)
+
+    async def between(self, link: Link, wanted: LogFilter, first: int, head: Header) -> tuple[Log, ...]:
+        """The wanted logs from block ``first`` to ``head``, in ranges as large as the endpoint takes.
+
+        The endpoint has to name ``head`` at its number afterwards as it did before, so that all the ranges are of one
+        chain. Raises ``ChainError`` if it does not, or can't answer for a single block.
+        """
+        if not wanted.addresses:
+            return ()
+        params = filter_params(wanted)
+        found: list[Json] = []
+        at = first
+        while at <= head.number:
+            size = self._range.get(link, FIRST_RANGE)
+            last = min(at + size - 1, head.number)
+            bounds: dict[str, Json] = {"fromBlock": hex(at), "toBlock": hex(last)}
+            try:
+                answer = await self._rpc.request("eth_getLogs", [params | bounds], link=link, timeout_s=LOGS_S)
+            except (RpcError, TimedOutError) as error:
+                if last == at or (isinstance(error, RpcError) and not asks_for_less(error)):
+                    raise
+                self._range[link] = max(1, (last - at + 1) // 2)
+                log.info("logs.range-shrunk", endpoint=link.name, blocks=self._range[link], came=error.came)
+                continue
+            if last - at + 1 == size:
+                self._range[link] = min(size * 2, LARGEST_RANGE)
+            found += items(answer)
+            at = last + 1
+        answer = await self._rpc.request("eth_getBlockByNumber", [hex(head.number), False], link=link)
+        if not isinstance(answer, dict) or header_of(answer).hash != head.hash:
+            raise UnreachableError(
+                f"block {head.number} at {link.name} to stay {head.hash}",
+                "it has changed meanwhile",
+                "it is tried again",
+            )
+        return logs_of(found)
