@@ -6,14 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts import meridian_vectors
 from scripts.vectorcheck import deri, deri_events
 from scripts.vectorcheck.document import MalformedError, Node, load
 from scripts.vectorcheck.report import Report
-
-CHECKS: dict[str, Callable[[Node], Report]] = {
-    "deri": deri.check,
-    "deri-events": deri_events.check,
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -22,14 +18,30 @@ def main(arguments: list[str]) -> int:
         return 2
     kind, path = arguments
     try:
-        report = CHECKS[kind](load(Path(path)))
+        return CHECKS[kind](Path(path))
     except MalformedError as error:
-        print(f"{path}: {error}", file=sys.stderr)
+        print(f"scripts/vectors: {path}: {error}", file=sys.stderr)
         return 2
-    for line in report.mismatches:
-        print(line)
-    print(report.summary)
-    return 0 if report.exact else 1
+
+
+def _reported(check: Callable[[Node], Report]) -> Callable[[Path], int]:
+    def run(path: Path) -> int:
+        report = check(load(path))
+        for line in report.mismatches:
+            print(line)
+        print(report.summary)
+        return 0 if report.exact else 1
+
+    return run
+
+
+CHECKS: dict[str, Callable[[Path], int]] = {
+    "deri": _reported(deri.check),
+    "deri-events": _reported(deri_events.check),
+    "meridian": meridian_vectors.outcomes,
+    "meridian-events": meridian_vectors.logs,
+}
+"""Per kind of file: compare, print, and answer the exit code."""
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def _pool(snapshot: Node) -> PoolState:
     try:
         flavour = Flavour(snapshot["mode"].text)
     except ValueError:
-        raise MalformedError(f"{snapshot.path}.mode: expected lite or full, but came {snapshot['mode'].text!r}") from None
+        raise MalformedError(
+            f"{snapshot.path}.mode: expected lite or full, but came {snapshot['mode'].text!r}"
+        ) from None
     multiplier = node.get("vaultLiquidityMultiplier")
     return PoolState(
         flavour=flavour,
