@@ -6,10 +6,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts import meridian_vectors
-from scripts.vectorcheck import deri, deri_events
+from scripts.vectorcheck import deri, deri_events, meridian, meridian_events
 from scripts.vectorcheck.document import MalformedError, Node, load
 from scripts.vectorcheck.report import Report
+
+
+def _loaded(check: Callable[[Node], Report]) -> Callable[[Path], Report]:
+    return lambda path: check(load(path))
+
+
+CHECKS: dict[str, Callable[[Path], Report]] = {
+    "deri": _loaded(deri.check),
+    "deri-events": _loaded(deri_events.check),
+    "meridian": _loaded(meridian.check),
+    "meridian-events": meridian_events.check_file,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -18,30 +29,14 @@ def main(arguments: list[str]) -> int:
         return 2
     kind, path = arguments
     try:
-        return CHECKS[kind](Path(path))
+        report = CHECKS[kind](Path(path))
     except MalformedError as error:
         print(f"scripts/vectors: {path}: {error}", file=sys.stderr)
         return 2
-
-
-def _reported(check: Callable[[Node], Report]) -> Callable[[Path], int]:
-    def run(path: Path) -> int:
-        report = check(load(path))
-        for line in report.mismatches:
-            print(line)
-        print(report.summary)
-        return 0 if report.exact else 1
-
-    return run
-
-
-CHECKS: dict[str, Callable[[Path], int]] = {
-    "deri": _reported(deri.check),
-    "deri-events": _reported(deri_events.check),
-    "meridian": meridian_vectors.outcomes,
-    "meridian-events": meridian_vectors.logs,
-}
-"""Per kind of file: compare, print, and answer the exit code."""
+    for line in report.mismatches:
+        print(line)
+    print(report.summary)
+    return 0 if report.exact else 1
 
 
 if __name__ == "__main__":
