@@ -90,6 +90,17 @@ class Reader(Protocol):
         ...
 
 
+class History(Protocol):
+    """Logs of the past, for a protocol whose contracts can't list what they hold."""
+
+    async def logs(self, wanted: LogFilter, first: int, head: Header) -> Sequence[Log]:
+        """The wanted logs from block ``first`` up to ``head``, in chain order, all of ``head``'s chain.
+
+        Raises ``ChainError`` if no node can give them.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When a transaction sent now may be mined: block ``number``, at any second from ``earliest`` to ``latest``."""
