@@ -1,0 +1,35 @@
+# The keeper's image: a virtual environment from the hash-locked requirements and the package, nothing that compiles.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /build
+COPY requirements.lock ./
+RUN python -m venv /opt/keeper \
+    && /opt/keeper/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock \
+    && /opt/keeper/bin/pip uninstall --yes pip setuptools
+COPY keeper /opt/keeper/lib/python3.11/site-packages/keeper
+RUN /opt/keeper/bin/python -m compileall -q /opt/keeper/lib/python3.11/site-packages/keeper
+
+# A local market for trying it out: the contracts compiled, and the scripts that deploy and move it.
+FROM build AS devnet
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends nodejs npm \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /srv
+COPY contracts contracts
+RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error \
+    && cd contracts && node_modules/.bin/forge build --quiet --skip test
+COPY keeper keeper
+COPY scripts scripts
+RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /state && chown keeper /state
+USER keeper
+ENV PATH=/opt/keeper/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1
+ENTRYPOINT ["python", "scripts/devnet"]
+
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /var/lib/keeper && chown keeper /var/lib/keeper
+COPY --from=build /opt/keeper /opt/keeper
+USER keeper
+WORKDIR /var/lib/keeper
+ENV PATH=/opt/keeper/bin:$PATH PYTHONUNBUFFERED=1
+# exec form: SIGTERM reaches the daemon itself.
+ENTRYPOINT ["python", "-m", "keeper"]
+CMD ["run", "--config", "/etc/keeper/keeper.toml"]
