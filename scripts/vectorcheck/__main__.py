@@ -7,18 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.vectorcheck import deri, deri_events, meridian, meridian_events
-from scripts.vectorcheck.document import MalformedError, Node, load
+from scripts.vectorcheck.document import MalformedError, load
 from scripts.vectorcheck.report import Report
 
-
-def _loaded(check: Callable[[Node], Report]) -> Callable[[Path], Report]:
-    return lambda path: check(load(path))
-
-
 CHECKS: dict[str, Callable[[Path], Report]] = {
-    "deri": _loaded(deri.check),
-    "deri-events": _loaded(deri_events.check),
-    "meridian": _loaded(meridian.check),
+    "deri": lambda path: deri.check(load(path)),
+    "deri-events": lambda path: deri_events.check(load(path)),
+    "meridian": lambda path: meridian.check(load(path)),
     "meridian-events": meridian_events.check_file,
 }
 
