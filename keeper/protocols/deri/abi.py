@@ -19,7 +19,7 @@ from keeper.errors import ProtocolError
 from keeper.model import Log, ReadCall, ReadResult
 from keeper.protocols.deri.state import OracleSignature
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 SIGNATURE_TYPE = "(bytes32,uint256,uint256,uint8,bytes32,bytes32)"
 """``OracleSignature``: oracleSymbolId, timestamp, value, v, r, s."""
@@ -127,11 +127,11 @@ def _text(data: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Getter(Generic[T]):
+class Getter(Generic[T_co]):
     """One view function: how to ask for it, and how to read what comes back."""
 
     signature: str
-    decode: Callable[[bytes], T]
+    decode: Callable[[bytes], T_co]
     selector: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ class Getter(Generic[T]):
         """The call, its arguments given as 32-byte words."""
         return ReadCall(to, self.selector + b"".join(words))
 
-    def optional(self, result: ReadResult) -> T | None:
+    def optional(self, result: ReadResult) -> T_co | None:
         """The answer; None if the call reverted or what came is not of this shape (an address without code)."""
         if not result.ok:
             return None
@@ -150,7 +150,7 @@ class Getter(Generic[T]):
         except ValueError:
             return None
 
-    def answer(self, result: ReadResult, to: str) -> T:
+    def answer(self, result: ReadResult, to: str) -> T_co:
         """The answer. Raises ``ProtocolError`` if the call reverted or what came is not of this shape."""
         value = self.optional(result)
         if value is None:

@@ -1,0 +1,206 @@
+"""The Deri V3 market behind ``keeper.protocols.market.Market``."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from keeper.model import Advance, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Window
+from keeper.protocols.deri import abi, privileger
+from keeper.protocols.deri.mirror import Changes, Mirror
+from keeper.protocols.deri.price_server import PriceServers, SignedPrices, SignedReading
+from keeper.protocols.deri.readings import expires_at
+from keeper.protocols.deri.round import DeriRound, with_readings
+from keeper.protocols.deri.state import MarketState, OracleState
+from keeper.protocols.deri.symbols import Prepared, prepare
+from keeper.protocols.market import Row
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeriMarketConfig:
+    """What it takes to watch one pool."""
+
+    name: str
+    pool: str
+    price_servers: tuple[str, ...] = field(default=(), repr=False)
+    """Base URLs; may hold credentials, so they are not shown."""
+    poll_seconds: float = 0.5
+    liquidators: tuple[str, ...] = ()
+    """The addresses whose right to liquidate is followed."""
+
+
+class Age(enum.Enum):
+    """How near a signed price is to the end of its ``delayAllowance``."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    """More than half of it is over."""
+    EXPIRED = "expired"
+
+
+class DeriMarket:
+    """Owns one pool's mirror, its signed prices, and what follows from both."""
+
+    def __init__(self, config: DeriMarketConfig) -> None:
+        self.name = config.name
+        self.mirror = Mirror(config.name, config.pool, config.liquidators)
+        self.prices = SignedPrices()
+        self._liquidators = frozenset(config.liquidators)
+        self._servers = PriceServers(
+            config.name,
+            config.price_servers,
+            config.poll_seconds,
+            self.prices,
+            oracles=lambda: self.mirror.state.oracles,
+            now=lambda: self.mirror.head.timestamp,
+        )
+        self._prepared: Prepared | None = None
+        """The last round's: lends quotes whose prices are unchanged."""
+        self._ages: dict[str, Age] = {}
+        self._failing: dict[str, str] = {}
+        self._unassessable: dict[str, int] = {}
+        self._log = _log.bind(market=config.name)
+
+    # The mirror
+
+    async def bootstrap(self, reader: Reader, head: Header) -> None:
+        """Read everything at ``head``. Raises ``ProtocolError`` if the contracts are not what they should be."""
+        await self.mirror.bootstrap(reader, head)
+        self._follow(Changes(everything=True))
+
+    async def restore(self, rows: Sequence[Row], head: Header) -> None:
+        """Take the place of ``bootstrap`` with what the store kept at ``head``. Raises ``StoreError`` if unusable."""
+        self.mirror.restore(rows, head)
+        self._follow(Changes(everything=True))
+
+    async def apply(self, advance: Advance, reader: Reader) -> None:
+        """Bring the mirror to ``advance.head``."""
+        self._follow(await self.mirror.apply(advance, reader))
+
+    def log_filter(self) -> LogFilter:
+        return self.mirror.log_filter()
+
+    def rows(self) -> Sequence[Row]:
+        return self.mirror.rows()
+
+    def digest(self) -> str:
+        return self.mirror.digest()
+
+    # Prices
+
+    async def watch(self, emit: Callable[[PriceTick], None]) -> None:
+        """Poll the price servers until cancelled. Returns at once if there is none."""
+        await self._servers.watch(emit)
+
+    def take(self, tick: PriceTick) -> bool:
+        """Whether the tick still says something: a newer reading, or the chain itself, may have overtaken it."""
+        oracles = self.mirror.state.oracles
+        for oracle_id, value in tick.prices_e18:
+            oracle = oracles.get(oracle_id)
+            reading = self.prices.fresher(oracle) if oracle is not None else None
+            if reading is not None and reading.value == value:
+                return True
+        return False
+
+    def fresher(self) -> dict[str, SignedReading]:
+        """The signed readings that are newer than what the oracles hold, by oracle id."""
+        found = {}
+        for oracle_id, oracle in self.mirror.state.oracles.items():
+            if (reading := self.prices.fresher(oracle)) is not None:
+                found[oracle_id] = reading
+        return found
+
+    def state(self) -> MarketState:
+        """The market at the mirror's head with the signed prices in it: what the next transaction would see."""
+        return with_readings(self.mirror.state, self.fresher())
+
+    # Verdicts
+
+    def round(self, window: Window) -> DeriRound:
+        """A fresh what-if copy for the block that comes next."""
+        fresher = self.fresher()
+        state = with_readings(self.mirror.state, fresher)
+        opened = DeriRound(self.mirror.wiring.pool, state, fresher, window, self._prepared)
+        self._prepared = opened.prepared
+        return opened
+
+    def eligibility(self, liquidator: str, at: int) -> Eligibility:
+        """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes."""
+        return privileger.eligibility(self.mirror.state.privileger, liquidator, at)
+
+    def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:
+        """What the receipt's logs say was paid: B0's ``Transfer`` from the pool to one of our liquidators."""
+        parts = self.mirror.wiring
+        paid = 0
+        for log in logs:
+            if log.address != parts.token_b0 or len(log.topics) != 3 or log.topics[0] != abi.TRANSFER:
+                continue
+            sender, receiver = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
+            if sender == parts.pool and (receiver in self._liquidators or not self._liquidators):
+                paid += abi.uint_at(log.data, 0)
+        return paid
+
+    def accounts_watched(self) -> int:
+        return len(self.mirror.state.accounts)
+
+    def unassessable(self) -> dict[str, int]:
+        """Why accounts can't be assessed at the mirror's head, and how many."""
+        return dict(self._unassessable)
+
+    # What follows from a change
+
+    def _follow(self, changes: Changes) -> None:
+        if changes.everything:
+            self._prepared = None
+        state, head = self.state(), self.mirror.head
+        self._follow_age(state.oracles, head.timestamp)
+        self._follow_failures(state, head)
+
+    def _follow_age(self, oracles: Mapping[str, OracleState], now: int) -> None:
+        """Say once that a price goes stale while there is time to do something, and once that it has expired."""
+        for oracle in oracles.values():
+            due = expires_at(oracle)
+            if due is None:
+                continue
+            age = Age.FRESH if due - now > oracle.delay_allowance_s // 2 else Age.STALE if due > now else Age.EXPIRED
+            before = self._ages.get(oracle.oracle_id, Age.FRESH)
+            self._ages[oracle.oracle_id] = age
+            if age is before:
+                continue
+            if age is Age.FRESH:
+                self._log.info("a price is fresh again", price=oracle.name)
+            else:
+                self._log.warning(
+                    "a price goes stale" if age is Age.STALE else "a price has expired",
+                    price=oracle.name,
+                    expires_in_seconds=due - now,
+                    remedy="look at the price servers" if age is Age.STALE else "its accounts wait for a new reading",
+                )
+
+    def _follow_failures(self, state: MarketState, head: Header) -> None:
+        """Name the symbols that can't be settled, and count the accounts that hold them."""
+        self._prepared = prepare(state, head.number + 1, head.timestamp + 1, self._prepared)
+        failing = {key: s.failure or s.doubt for key, s in self._prepared.symbols.items() if s.failure or s.doubt}
+        if failing == self._failing and not failing:
+            return
+        counts: Counter[str] = Counter()
+        for account in state.accounts.values() if failing else ():
+            for symbol_id in account.active_symbols:
+                if (reason := failing.get(symbol_id)) is not None:
+                    counts[reason] += 1
+                    break
+        for symbol_id, reason in failing.items():
+            if self._failing.get(symbol_id) != reason:
+                name = state.symbols[symbol_id].params.name
+                self._log.warning("accounts are not assessable", symbol=name, reason=reason, accounts=counts[reason])
+        for symbol_id in self._failing.keys() - failing.keys():
+            if symbol_id in state.symbols:
+                self._log.info("accounts are assessable again", symbol=state.symbols[symbol_id].params.name)
+        self._failing = failing
+        self._unassessable = dict(counts)

@@ -1,0 +1,30 @@
+"""Which code answers for which protocol: a name in the configuration to the market it makes.
+
+To add a protocol: write its ``Market``, give it a settings section with a ``protocol`` of its own, and name it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keeper.errors import ConfigError
+from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.market import Market
+from keeper.settings import DeriSettings, MarketSettings
+
+
+def make_market(name: str, settings: MarketSettings, liquidators: Sequence[str]) -> Market:
+    """The market that the settings describe. ``liquidators`` are the addresses that may send in it."""
+    if isinstance(settings, DeriSettings):
+        return DeriMarket(
+            DeriMarketConfig(
+                name=name,
+                pool=settings.pool,
+                price_servers=settings.price_servers,
+                poll_seconds=settings.poll_seconds,
+                liquidators=tuple(liquidators),
+            )
+        )
+    raise ConfigError(
+        "a protocol that the keeper knows", f"market {name!r} is of {settings.protocol!r}", "use one of: deri-v3"
+    )
