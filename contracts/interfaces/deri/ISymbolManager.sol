@@ -30,9 +30,7 @@ interface ISymbolManager {
 
     function settleSymbolsOnRemoveLiquidity(int256 liquidity) external returns (AccountSettlement memory);
 
-    function settleSymbolsOnRemoveMargin(uint256 pTokenId, int256 liquidity)
-        external
-        returns (AccountSettlement memory);
+    function settleSymbolsOnRemoveMargin(uint256 pTokenId, int256 liquidity) external returns (AccountSettlement memory);
 
     function settleSymbolsOnTrade(
         uint256 pTokenId,

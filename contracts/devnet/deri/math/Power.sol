@@ -6,8 +6,7 @@ import {ONE} from "./Fixed.sol";
 /// Roots and real powers. Every truncation is part of the answer: an off-chain copy has to make the same ones.
 library Power {
     /// The 128 bits behind the point of 2^(2^-i), i = 1..64, cut off.
-    bytes private constant ROOTS_OF_TWO =
-        hex"6a09e667f3bcc908b2fb1366ea957d3e306fe0a31b7152de8d5a46305c85edec"
+    bytes private constant ROOTS_OF_TWO = hex"6a09e667f3bcc908b2fb1366ea957d3e306fe0a31b7152de8d5a46305c85edec"
         hex"172b83c7d517adcdf7c8c50eb14a79200b5586cf9890f6298b92b71842a98364"
         hex"059b0d31585743ae7c548eb68ca417fe02c9a3e778060ee6f7caca4f7a29bde9"
         hex"0163da9fb33356d84a66ae336dcdfa4000b1afa5abcbed6129ab13ec11dc9544"

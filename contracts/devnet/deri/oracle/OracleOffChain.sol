@@ -14,7 +14,9 @@ contract OracleOffChain is ISignedOracle, NameVersion {
     uint256 public timestamp;
     uint256 public value;
 
-    constructor(string memory symbol_, address signer_, uint256 delayAllowance_) NameVersion("OracleOffChain", "3.0.1") {
+    constructor(string memory symbol_, address signer_, uint256 delayAllowance_)
+        NameVersion("OracleOffChain", "3.0.1")
+    {
         symbol = symbol_;
         symbolId = keccak256(bytes(symbol_));
         signer = signer_;

@@ -5,7 +5,9 @@ import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IER
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {OracleSignature} from "../../../interfaces/deri/IOracleManager.sol";
 import {AccountSettlement} from "../../../interfaces/deri/ISymbolManager.sol";
+import {IVault} from "../../../interfaces/deri/IVault.sol";
 import {PoolBase} from "../pool/PoolBase.sol";
+import {PoolImplementation} from "../pool/PoolImplementation.sol";
 import {PoolImplementationLite} from "../pool/PoolImplementationLite.sol";
 import {SeedableSymbolManager} from "./SymbolManagerSeeding.sol";
 
@@ -36,7 +38,11 @@ abstract contract PoolSeeding is PoolBase {
 
     /// Owners must not have a pToken yet; there must be liquidity; every symbol's oracle must be fresh, by what is
     /// on chain or by the signatures. Several calls may follow one another.
-    function seed(SeedAccount[] calldata accounts, OracleSignature[] memory oracleSignatures) external onlyAdmin locked {
+    function seed(SeedAccount[] calldata accounts, OracleSignature[] memory oracleSignatures)
+        external
+        onlyAdmin
+        locked
+    {
         _updateOracles(oracleSignatures);
         SeedableSymbolManager manager = SeedableSymbolManager(address(symbolManager));
         manager.openSymbols(liquidity + lpsPnl);
@@ -67,4 +73,34 @@ abstract contract PoolSeeding is PoolBase {
 
 contract SeedablePoolLite is PoolImplementationLite, PoolSeeding {
     constructor(Parts memory parts, Rules memory rules) PoolImplementationLite(parts, rules) {}
+}
+
+contract SeedablePool is PoolImplementation, PoolSeeding {
+    using SafeERC20 for IERC20Metadata;
+
+    constructor(Parts memory parts, Rules memory rules, VaultParts memory vaults)
+        PoolImplementation(parts, rules, vaults)
+    {}
+
+    /// After `seed`, which leaves a full pool's accounts without vaults: gives each account one and puts `amounts` of
+    /// `underlying`, paid by the admin, into it. B0 goes into the vault whole; `seed` has set what is at hand.
+    /// An amount of zero opens an empty vault. Every account of a full pool needs one before it can be liquidated.
+    function seedVaults(uint256[] calldata pTokenIds, address underlying, uint256[] calldata amounts)
+        external
+        payable
+        onlyAdmin
+        locked
+    {
+        for (uint256 i = 0; i < pTokenIds.length; i++) {
+            address vault = _traderVault(pTokenIds[i]);
+            if (underlying == address(0)) {
+                IVault(vault).mint{value: amounts[i]}(markets[underlying], amounts[i]);
+            } else {
+                IERC20Metadata(underlying).safeTransferFrom(msg.sender, vault, amounts[i]);
+                IVault(vault).mint(markets[underlying], amounts[i]);
+            }
+            int256 margin = _vaultLiquidity(vault) + tdInfos[pTokenIds[i]].amountB0;
+            emit AddMargin(pTokenIds[i], underlying, amounts[i], margin);
+        }
+    }
 }

@@ -3,6 +3,8 @@ pragma solidity ^0.8.24;
 
 import {SymbolImplementation} from "../symbol/SymbolImplementation.sol";
 import {SymbolImplementationFutures} from "../symbol/SymbolImplementationFutures.sol";
+import {SymbolImplementationOption} from "../symbol/SymbolImplementationOption.sol";
+import {SymbolImplementationPower} from "../symbol/SymbolImplementationPower.sol";
 
 /// Devnet only, no part of the protocol: a symbol in which positions can be written instead of traded.
 abstract contract SymbolSeeding is SymbolImplementation {
@@ -33,4 +35,21 @@ contract SeedableFutures is SymbolImplementationFutures, SymbolSeeding {
     constructor(address manager_, address oracleManager_, Terms memory terms, int256 feeRatio_)
         SymbolImplementationFutures(manager_, oracleManager_, terms, feeRatio_)
     {}
+}
+
+contract SeedableOption is SymbolImplementationOption, SymbolSeeding {
+    constructor(address manager_, address oracleManager_, Terms memory terms, OptionTerms memory option)
+        SymbolImplementationOption(manager_, oracleManager_, terms, option)
+    {}
+}
+
+contract SeedablePower is SymbolImplementationPower, SymbolSeeding {
+    constructor(
+        address manager_,
+        address oracleManager_,
+        Terms memory terms,
+        bytes32 priceId_,
+        bytes32 volatilityId_,
+        int256 feeRatio_
+    ) SymbolImplementationPower(manager_, oracleManager_, terms, priceId_, volatilityId_, feeRatio_) {}
 }

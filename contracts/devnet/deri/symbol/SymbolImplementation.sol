@@ -112,7 +112,9 @@ abstract contract SymbolImplementation is SymbolStorage, NameVersion {
         onlyManager
         returns (SymbolSettlement memory s)
     {
-        if (tradeVolume == 0 || tradeVolume % minTradeVolume != 0) _refuse("settleOnTrade: invalid tradeVolume");
+        if (tradeVolume == 0 || tradeVolume % minTradeVolume != 0) {
+            _refuse("settleOnTrade: invalid tradeVolume");
+        }
         Quote memory quote = _quote(liquidity);
         s.funding = _accrueFunding(quote);
         if (!_shiftAllowed(quote, tradeVolume)) _refuse("settleOnTrade: slippage exceeds allowance");

@@ -44,7 +44,8 @@ contract SymbolManagerImplementation is SymbolManagerStorage, NameVersion {
         bytes32 symbolId = ISymbol(symbol).symbolId();
         require(symbols[symbolId] == address(0), "SymbolManagerImplementation.addSymbol: symbol exists");
         require(
-            ISymbol(symbol).manager() == address(this), "SymbolManagerImplementation.addSymbol: symbol of another manager"
+            ISymbol(symbol).manager() == address(this),
+            "SymbolManagerImplementation.addSymbol: symbol of another manager"
         );
         symbols[symbolId] = symbol;
         indexedSymbols.push(symbol);
