@@ -41,6 +41,14 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A header and those of its logs that a filter wants."""
+
+    header: Header
+    logs: tuple[Log, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogFilter:
     """What a market wants of the chain's logs: these addresses, and (if not empty) these first topics."""
 

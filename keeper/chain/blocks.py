@@ -10,21 +10,13 @@ from eth_utils import keccak
 from eth_utils import to_checksum_address as checksummed
 
 from keeper.chain.answers import Json, fields, items, octets, quantity, text
-from keeper.model import Header, Log, LogFilter
+from keeper.model import Block, Header, Log, LogFilter
 
 KEPT_BLOCKS = 256
 _BLOOM_BITS = 2048
 
 to_checksum_address = lru_cache(maxsize=4096)(checksummed)
 """Cached: it hashes, and the same few contracts log again and again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A header and those of its logs that were asked for."""
-
-    header: Header
-    logs: tuple[Log, ...] = ()
 
 
 def header_of(block: Mapping[str, Json]) -> Header:
@@ -56,8 +48,13 @@ def log_of(value: Json) -> Log:
 
 
 def logs_of(value: Json) -> tuple[Log, ...]:
-    """Logs in chain order, each once, whatever order and however often the node gave them."""
-    found = {(log.block_hash, log.transaction_hash, log.log_index): log for log in map(log_of, items(value))}
+    """The logs of an answer, each once and in chain order, whatever order and however often the node gave them."""
+    return in_order(map(log_of, items(value)))
+
+
+def in_order(logs: Iterable[Log]) -> tuple[Log, ...]:
+    """Logs in chain order, each once."""
+    found = {(log.block_hash, log.transaction_hash, log.log_index): log for log in logs}
     return tuple(sorted(found.values(), key=lambda log: (log.block_number, log.log_index)))
 
 
@@ -76,6 +73,16 @@ def bloom_mask(entry: bytes) -> int:
     for at in (0, 2, 4):
         mask |= 1 << (int.from_bytes(digest[at : at + 2], "big") % _BLOOM_BITS)
     return mask
+
+
+def joined_filter(filters: Iterable[LogFilter]) -> LogFilter:
+    """What any of the filters wants, and maybe more."""
+    wanted = tuple(filters)
+    topics = frozenset[bytes]() if any(not each.topics0 for each in wanted) else None
+    return LogFilter(
+        frozenset(address for each in wanted for address in each.addresses),
+        frozenset(topic for each in wanted for topic in each.topics0) if topics is None else topics,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ class RecentBlocks:
         self._kept = kept
         self._blocks = list(blocks)[-kept:]
         self._at = {block.header.hash: index for index, block in enumerate(self._blocks)}
+        self._orphans: dict[str, tuple[str, Block]] = {}
+        """Blocks that a reorg took away, each with the hash of what it followed."""
 
     def __contains__(self, block_hash: str) -> bool:
         return block_hash in self._at
@@ -142,6 +151,21 @@ class RecentBlocks:
 
     def replace_after(self, ancestor_hash: str, blocks: Sequence[Block]) -> None:
         """Let ``blocks`` follow the one with that hash, in place of what did."""
+        gone = self.after(ancestor_hash)
+        for parent, block in zip([ancestor_hash, *(each.header.hash for each in gone)], gone, strict=False):
+            self._orphans[block.header.hash] = (parent, block)
+        while len(self._orphans) > self._kept:
+            del self._orphans[next(iter(self._orphans))]
         self._blocks[self._at[ancestor_hash] + 1 :] = blocks
         del self._blocks[: -self._kept]
         self._at = {block.header.hash: index for index, block in enumerate(self._blocks)}
+
+    def up_to(self, block_hash: str) -> list[Block]:
+        """The window that ends with that block, also if a reorg took it away since; empty if it is unknown."""
+        orphaned: list[Block] = []
+        while block_hash not in self._at:
+            if block_hash not in self._orphans:
+                return []
+            block_hash, block = self._orphans[block_hash]
+            orphaned.append(block)
+        return [*self._blocks[: self._at[block_hash] + 1], *reversed(orphaned)]

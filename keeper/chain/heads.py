@@ -14,19 +14,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from types import TracebackType
 
 import structlog
 
 from keeper.chain.answers import Json, RpcError, UnreachableError, fields, quantity
-from keeper.chain.blocks import Block, BloomFilter, RecentBlocks, header_of
+from keeper.chain.blocks import BloomFilter, RecentBlocks, header_of, in_order
 from keeper.chain.logs import LogFetcher
 from keeper.chain.rpc import Link, Rpc
 from keeper.chain.transport import Subscription
 from keeper.errors import ChainError
-from keeper.model import Advance, Header, Log, LogFilter
+from keeper.model import Advance, Block, Header, Log, LogFilter
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ def sighting_of(value: Json, link: Link) -> Sighting:
 class Heads:
     """The chain's head as it moves. Used as an async context manager, after ``start``.
 
-    ``log_filter`` may be replaced at any time; the next ``Advance`` is complete under the new one.
+    ``log_filter`` may be replaced at any time. Blocks passed under the old one are then asked again, so that a contract
+    that a market learnt of a moment ago is not missed: the next ``Advance`` holds their logs, old ones once more.
     """
 
     def __init__(self, rpc: Rpc, log_filter: LogFilter, *, silence_blocks: int = 8) -> None:
@@ -73,6 +74,7 @@ class Heads:
         self._fetcher = LogFetcher(rpc)
         self._log_filter = log_filter
         self._bloom_filter = BloomFilter.of(log_filter)
+        self._filter_changed = False
         self._news = asyncio.Event()
         self._newest: Sighting | None = None
         self._announced: dict[str, Sighting] = {}
@@ -92,6 +94,8 @@ class Heads:
         if wanted != self._log_filter:
             self._log_filter = wanted
             self._bloom_filter = BloomFilter.of(wanted)
+            self._filter_changed = True
+            self._news.set()
 
     @property
     def live(self) -> bool:
@@ -112,6 +116,7 @@ class Heads:
             block = fields(await self._rpc.request("eth_getBlockByNumber", ["latest", False]))
             blocks = [Block(header_of(block))]
         self.recent = RecentBlocks(blocks)
+        self._filter_changed = False
         return self.recent.head
 
     async def __aenter__(self) -> Heads:
@@ -137,24 +142,27 @@ class Heads:
         while True:
             sighting = await self._next_sighting()
             try:
-                advance = await self._advance_to(sighting)
+                advance = await (self._advance_to(sighting) if sighting else self._look_back())
             except HistoryLostError:
                 raise
             except ChainError as error:
                 if not failing:
-                    log.warning("heads.behind", number=sighting.header.number, came=error.came)
+                    log.warning("heads.behind", number=self.recent.head.number, came=error.came)
                 failing = True
                 await self._second_thought(sighting)
                 continue
             if failing:
-                log.info("heads.caught-up", number=sighting.header.number)
+                log.info("heads.caught-up", number=self.recent.head.number)
                 failing = False
             if advance is not None:
                 yield advance
 
-    async def _next_sighting(self) -> Sighting:
+    async def _next_sighting(self) -> Sighting | None:
+        """The newest head announced, or None if first the filter's change is to be followed."""
         while True:
             self._news.clear()
+            if self._filter_changed:
+                return None
             if (sighting := self._newest) is not None:
                 self._newest = None
                 return sighting
@@ -165,7 +173,7 @@ class Heads:
                 if task is not waiting:
                     task.result()  # Neither ends but by an error that nobody foresaw.
 
-    async def _second_thought(self, failed: Sighting) -> None:
+    async def _second_thought(self, failed: Sighting | None) -> None:
         """Let a newer head come, or what any endpoint now calls the latest, before trying again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -285,6 +293,15 @@ class Heads:
         raise failure or UnreachableError("an endpoint", "none is left to ask", "check the configured endpoints")
 
     # Moving on
+
+    async def _look_back(self) -> Advance:
+        """Move to the present head with all that the present filter wants, of the recent blocks too."""
+        wanted = self._log_filter
+        sighting = await self._latest()
+        logs = await self._fetcher.between(sighting.link, wanted, self.recent.oldest.number, sighting.header)
+        advance = await self._advance_to(sighting) or Advance(self.recent.head, seen_ns=sighting.seen_ns)
+        self._filter_changed = wanted != self._log_filter
+        return replace(advance, logs=in_order(logs + advance.logs))
 
     async def _advance_to(self, sighting: Sighting) -> Advance | None:
         """Link, fetch, and only then remember. None if that head is behind or known."""

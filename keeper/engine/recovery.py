@@ -1,0 +1,44 @@
+"""Bringing a market's mirror up: from the store if it holds a good one, else from the chain."""
+
+from __future__ import annotations
+
+import structlog
+
+from keeper.chain.heads import Heads
+from keeper.errors import StoreError
+from keeper.model import Header, Reader
+from keeper.protocols.market import Market
+from keeper.store.mirror import MirrorStore
+
+log = structlog.get_logger(__name__)
+
+
+async def recover(market: Market, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
+    """Restore the mirror, or read it anew; the header it is true at, from which ``heads`` goes on.
+
+    What happened since a stored head comes as the first ``Advance``, also if a reorg took that head away meanwhile. A
+    store whose rows the market refuses is moved aside.
+    """
+    try:
+        stored = await store.load()
+        if stored is not None:
+            await market.restore(stored.rows, stored.head)
+    except StoreError as error:
+        await store.renew(error.came)
+    else:
+        if stored is not None:
+            heads.log_filter = market.log_filter()
+            log.info("mirror.restored", market=market.name, number=stored.head.number, rows=len(stored.rows))
+            return await heads.start(stored.blocks)
+    return await rebuild(market, store, heads, reader)
+
+
+async def rebuild(market: Market, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
+    """Read the mirror anew at the present head, also after ``HistoryLostError``; that header."""
+    await store.clear()
+    head = await heads.start()
+    await market.bootstrap(reader, head)
+    heads.log_filter = market.log_filter()
+    await store.save(market.rows(), heads.recent.up_to(head.hash))
+    log.info("mirror.built", market=market.name, number=head.number, accounts=market.accounts_watched())
+    return head
