@@ -49,12 +49,14 @@ class AnvilOptions:
     """False lifts the limit of EIP-170."""
     order: str | None = None
     """How pending transactions are ordered: ``fees`` or ``fifo``."""
+    host: str = "127.0.0.1"
     port: int = 0
     """0 takes a free one."""
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""
         given: dict[str, object] = {
+            "--host": self.host,
             "--port": self.port,
             "--chain-id": self.chain_id,
             "--gas-limit": self.gas_limit,
@@ -67,7 +69,7 @@ class AnvilOptions:
             "--fork-block-number": self.fork_block_number,
             "--order": self.order,
         }
-        arguments = ["--host", "127.0.0.1", "--color", "never", "--no-request-size-limit"]
+        arguments = ["--color", "never", "--no-request-size-limit"]
         for name, value in given.items():
             if value is not None:
                 arguments += [name, str(value)]

@@ -24,11 +24,11 @@ _SEED_GAS = 10**9
 
 @asynccontextmanager
 async def deri_market(
-    node: DevNode, world: DeriWorld, *, clock: Clock | None = None, port: int = 0
+    node: DevNode, world: DeriWorld, *, clock: Clock | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[DeriDevnet]:
     """Deploy a market and serve its prices, at ``devnet.oracle.url``, until the block is left."""
     devnet = await deploy_deri(node, world, clock=clock)
-    async with serve(devnet.oracle, port=port):
+    async with serve(devnet.oracle, host=host, port=port):
         yield devnet
 
 

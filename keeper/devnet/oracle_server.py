@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from keeper.devnet.deri_world import ONE, address_of
 from keeper.devnet.rpc import DevNode, Json
+from keeper.errors import ConfigError
 
 Clock: TypeAlias = Callable[[], Awaitable[int]]
 """Answers the time in seconds that readings carry."""
@@ -215,8 +216,11 @@ class OracleServer:
 
 
 @asynccontextmanager
-async def serve(server: OracleServer, *, port: int = 0) -> AsyncIterator[OracleServer]:
-    """Answer on 127.0.0.1 (at a free port if 0) until the block is left; ``url`` says where."""
+async def serve(server: OracleServer, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[OracleServer]:
+    """Answer requests (at a free port if 0) until the block is left; ``url`` says where.
+
+    Raises ``ConfigError`` if the port is taken.
+    """
     app = web.Application()
     app.add_routes(
         [
@@ -229,7 +233,10 @@ async def serve(server: OracleServer, *, port: int = 0) -> AsyncIterator[OracleS
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ConfigError(f"a free port {port} on {host}", str(error.strerror), "choose another port") from None
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield server
     finally:

@@ -42,10 +42,9 @@ class DevNode:
         self._ids = itertools.count(1)
 
     async def rpc(self, method: str, *params: Json) -> Json:
-        """One request. Raises ``RpcError`` when the node answers with an error."""
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
-        async with self._session.post(self.http_url, json=body) as response:
-            answer = cast("dict[str, Json]", await response.json(content_type=None))
+        """One request. Raises ``RpcError`` when the node answers with an error, ``ChainError`` when it does not."""
+        body: Json = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
+        answer = cast("dict[str, Json]", await self._post(body))
         if "error" in answer:
             raise _error(method, answer["error"])
         return answer["result"]
@@ -55,17 +54,25 @@ class DevNode:
         results: list[Json | RpcError] = []
         for start in range(0, len(calls), BATCH):
             chunk = calls[start : start + BATCH]
-            body = [
+            body: list[Json] = [
                 {"jsonrpc": "2.0", "id": index, "method": method, "params": list(params)}
                 for index, (method, params) in enumerate(chunk)
             ]
-            async with self._session.post(self.http_url, json=body) as response:
-                answers = cast("list[dict[str, Json]]", await response.json(content_type=None))
+            answers = cast("list[dict[str, Json]]", await self._post(body))
             by_id = {answer["id"]: answer for answer in answers}
             for index, (method, _) in enumerate(chunk):
                 answer = by_id[index]
                 results.append(_error(method, answer["error"]) if "error" in answer else answer["result"])
         return results
+
+    async def _post(self, body: Json) -> Json:
+        try:
+            async with self._session.post(self.http_url, json=body) as response:
+                return cast("Json", await response.json(content_type=None))
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ChainError(
+                "an Anvil that answers", f"it does not ({type(error).__name__})", "check that it runs and its URL"
+            ) from error
 
     async def batch(self, calls: Sequence[Call]) -> list[Json]:
         """Like ``try_batch``, but the first error is raised."""
