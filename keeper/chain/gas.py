@@ -30,6 +30,9 @@ class FeeRules:
     denominator: int = 8
 
 
+ETHEREUM = FeeRules()
+
+
 @dataclass(frozen=True, slots=True)
 class FeeMarket:
     """What is known, without asking, about the price of the next block's gas."""
@@ -60,6 +63,7 @@ class FeeSettings:
     policy: str = "fixed-tip"
     tip_wei: int = 10**9
     max_fee_wei: int = 50 * 10**9
+    tip_percentile: int = 60
     headroom_percent: int = 200
     """``max_wei`` is this share of the next base fee, plus the tip: 200% stays valid for six full blocks in a row."""
     share_percent: int = 30
@@ -69,7 +73,7 @@ class FeeSettings:
     """How much the share rises with each block waited and each competition lost."""
 
 
-def next_base_fee_wei(header: Header, rules: FeeRules = FeeRules()) -> int | None:
+def next_base_fee_wei(header: Header, rules: FeeRules = ETHEREUM) -> int | None:
     """The base fee of the block after ``header`` (EIP-1559, ``calc base fee``); None if the chain has none."""
     base = header.base_fee_per_gas_wei
     if base is None:

@@ -233,26 +233,19 @@ class Journal:
             raise
         return journal
 
-    async def intend(self, made: Sequence[Intent], signed: Sequence[TransactionRow]) -> None:
-        """Put new intents and their first transactions on disk, in one commit; return when they are there.
+    async def intend(
+        self, made: Sequence[Intent], signed: Sequence[TransactionRow], steps: Sequence[StateRow] = ()
+    ) -> None:
+        """Put new intents, signed transactions and states on disk in one commit; return when they are there.
 
-        Raises ``StoreError`` if they are not: then nothing may be sent.
+        A new intent is ``INTENDED`` by that. Raises ``StoreError`` if nothing was written: then nothing may be sent.
         """
-        begun = [_state_values(StateRow(intent.id, OutcomeState.INTENDED, intent.at)) for intent in made]
+        begun = [StateRow(intent.id, OutcomeState.INTENDED, intent.at) for intent in made]
         await self._commit(
             [
                 (_insert_intent, [_intent_values(intent) for intent in made]),
                 (_insert_transaction, [_transaction_values(row) for row in signed]),
-                (_insert_state, begun),
-            ]
-        )
-
-    async def replace(self, signed: Sequence[TransactionRow], steps: Sequence[StateRow]) -> None:
-        """Put replacements or cancellations on disk, with the states they mean. Raises ``StoreError``."""
-        await self._commit(
-            [
-                (_insert_transaction, [_transaction_values(row) for row in signed]),
-                (_insert_state, [_state_values(row) for row in steps]),
+                (_insert_state, [_state_values(row) for row in [*begun, *steps]]),
             ]
         )
 
@@ -298,15 +291,22 @@ class Journal:
         if self._waiting:
             raise _unusable(self._path, f"{len(self._waiting)} states could not be written")
 
-    async def unsettled(self, lane: str, since_block: int) -> list[Standing]:
-        """Intents of a lane that may still be mined, or were mined from ``since_block`` on (a reorg may undo that)."""
+    async def unsettled(self, lane: str, since_block: int, from_nonce: int) -> list[Standing]:
+        """Everything of a lane that the chain may still change, oldest first.
+
+        That is: intents that may still be mined, those that ended in ``since_block`` or later (a reorg may undo it),
+        and those that ever had a transaction at ``from_nonce`` or later, however they ended.
+        """
         ended_lately = and_(states.c.block_number.is_not(None), states.c.block_number >= since_block)
         still_open = states.c.state.in_([state.value for state in OPEN_STATES])
+        signed_lately = select(transactions.c.intent_id).where(
+            transactions.c.lane == lane, transactions.c.nonce >= from_nonce
+        )
         standing = (
             select(states)
             .join(intents, intents.c.id == states.c.intent_id)
             .where(intents.c.lane == lane, states.c.id.in_(_LAST_STATES))
-            .where(or_(still_open, ended_lately))
+            .where(or_(still_open, ended_lately, intents.c.id.in_(signed_lately)))
         )
         async with self._reader.connect() as connection:
             last = {row.intent_id: _state(row) for row in (await connection.execute(standing)).all()}
@@ -324,16 +324,6 @@ class Journal:
             highest = (await connection.execute(query)).scalar()
         return 0 if highest is None else int(highest) + 1
 
-    async def signed_from(self, lane: str, nonce: int) -> list[TransactionRow]:
-        """Everything ever signed for a nonce or a later one, oldest first: what comes next there has to be dearer."""
-        query = (
-            select(transactions)
-            .where(transactions.c.lane == lane, transactions.c.nonce >= nonce)
-            .order_by(transactions.c.at)
-        )
-        async with self._reader.connect() as connection:
-            return [_transaction(row) for row in (await connection.execute(query)).all()]
-
     async def spent(self, lane: str, since: float) -> list[tuple[float, int]]:
         """When (Unix seconds) and how much (wei) a lane paid since then, as far as it was not undone."""
         query = (
@@ -345,13 +335,18 @@ class Journal:
         async with self._reader.connect() as connection:
             return [(row.at, row.fee_wei) for row in (await connection.execute(query)).all()]
 
-    async def endings(self, lane: str, since: float) -> list[tuple[str, str, str]]:
-        """Market, account and action (empty if mined) of what was mined since then, oldest first."""
+    async def endings(self, lane: str) -> list[tuple[str, str, str]]:
+        """How the accounts that ever reverted fared: market, account and action (empty if mined), oldest first."""
+        ended = states.c.state.in_([OutcomeState.MINED.value, OutcomeState.REVERTED.value])
+        reverted = (
+            select(intents.c.account)
+            .join(states, states.c.intent_id == intents.c.id)
+            .where(intents.c.lane == lane, states.c.state == OutcomeState.REVERTED.value)
+        )
         query = (
             select(intents.c.market, intents.c.account, states.c.action)
             .join(states, states.c.intent_id == intents.c.id)
-            .where(intents.c.lane == lane, states.c.at >= since)
-            .where(states.c.state.in_([OutcomeState.MINED.value, OutcomeState.REVERTED.value]))
+            .where(intents.c.lane == lane, ended, intents.c.account.in_(reverted))
             .order_by(states.c.id)
         )
         async with self._reader.connect() as connection:

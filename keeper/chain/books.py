@@ -1,0 +1,216 @@
+"""A lane's books: who is claimed, paused or stopped, what was paid; every step goes to the journal and to listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from keeper.chain.budget import Budget
+from keeper.chain.nonces import Form
+from keeper.chain.receipts import Receipt
+from keeper.chain.reverts import Action, Pauses, Revert
+from keeper.errors import KeeperError
+from keeper.model import Liquidation, Outcome, OutcomeState
+from keeper.store.journal import Intent, Journal, StateRow
+
+log = structlog.get_logger(__name__)
+
+Claims = dict[tuple[str, str], str]
+"""(market, account) to the address of the lane that has it in flight. Shared by all lanes of a daemon."""
+
+Alert = Callable[[str, str | None], None]
+"""Raise an alert by name with a sentence, or clear it with None."""
+
+Realised = Callable[[Outcome], int]
+"""What a mined liquidation really paid, in raw units of the reward token, from its receipt's logs."""
+
+
+class Books:
+    """Keeps account of intents. Synchronous: the journal writes behind it, in order."""
+
+    def __init__(
+        self,
+        lane: str,
+        journal: Journal,
+        budget: Budget,
+        pauses: Pauses,
+        claims: Claims,
+        realised: Realised,
+        tell: Callable[[Outcome], None],
+        alert: Alert,
+    ) -> None:
+        self.lane = lane
+        self.journal = journal
+        self.budget = budget
+        self.pauses = pauses
+        self._claims = claims
+        self._realised = realised
+        self._tell = tell
+        self._alert = alert
+        self._raised: set[str] = set()
+        self._open: dict[int, Intent] = {}
+        self._begun_ns: dict[int, int] = {}
+
+    # Claims
+
+    def refusal(self, market: str, account: str, number: int) -> str:
+        """Why an account may not be claimed for block ``number``; empty if it may."""
+        holder = self._claims.get((market, account))
+        if holder is not None:
+            return "already in flight" if holder == self.lane else "in flight in another lane"
+        return self.pauses.why(market, account, number)
+
+    def claim(self, market: str, account: str) -> None:
+        self._claims[market, account] = self.lane
+
+    def release(self, market: str, account: str) -> None:
+        if self._claims.get((market, account)) == self.lane:
+            del self._claims[market, account]
+
+    def holds(self, market: str, account: str) -> bool:
+        return self._claims.get((market, account)) == self.lane
+
+    # Steps
+
+    def open(self, intent: Intent, begun_ns: int = 0) -> None:
+        """An intent is on disk and may be mined from now on."""
+        self._open[intent.id] = intent
+        if begun_ns:
+            self._begun_ns[intent.id] = begun_ns
+        self.claim(intent.market, intent.account)
+
+    def is_open(self, intent: Intent) -> bool:
+        return intent.id in self._open
+
+    def skip(self, item: Liquidation, reason: str) -> Outcome:
+        outcome = Outcome(item.market, item.account, OutcomeState.SKIPPED, reason)
+        self._tell(outcome)
+        return outcome
+
+    def step(self, intent: Intent, state: OutcomeState, reason: str = "", form: Form | None = None) -> None:
+        """An intent was sent or replaced: it can still be mined."""
+        transaction_hash = form.signed.hash if form else None
+        self._record(intent, StateRow(intent.id, state, time.time(), reason, hash=transaction_hash), form)
+
+    def give_up(self, intent: Intent, state: OutcomeState, reason: str) -> None:
+        """An intent ends without a transaction of its own on chain."""
+        if not self.is_open(intent):
+            return
+        self._record(intent, StateRow(intent.id, state, time.time(), reason))
+        self._close(intent)
+
+    def mined(self, form: Form, receipt: Receipt, revert: Revert | None) -> None:
+        """A form of an intent is on chain: paid, and earned, reverted or cancelled."""
+        intent = form.intent
+        reason, action, reward_b0 = "", "", 0
+        if form.cancels:
+            state = OutcomeState.CANCELLED
+        elif revert is not None:
+            state, reason, action = OutcomeState.REVERTED, revert.reason or "no reason given", revert.action.value
+        else:
+            state = OutcomeState.MINED
+            reward_b0, reason = self._reward(intent, receipt)
+        row = StateRow(
+            intent.id,
+            state,
+            time.time(),
+            reason,
+            action,
+            receipt.hash,
+            receipt.block_number,
+            receipt.block_hash,
+            receipt.gas_used,
+            receipt.fee_wei,
+            reward_b0,
+        )
+        self.budget.pay(row.at, receipt.fee_wei)
+        self._record(intent, row, form, receipt)
+        self._close(intent)
+        if revert is not None:
+            self.take_to_heart(intent.market, intent.account, revert.action, receipt.block_number)
+        elif state is OutcomeState.MINED:
+            self.pauses.succeeded(intent.market, intent.account)
+
+    def undone(self, form: Form, fee_wei: int) -> None:
+        """A reorg took the block of a mined form: nothing was paid or earned, and it may be mined again."""
+        self.budget.pay(time.time(), -fee_wei)
+        self.open(form.intent)
+        self.step(form.intent, OutcomeState.SENT, "a reorg undid its block", form)
+
+    def take_to_heart(self, market: str, account: str, action: Action, number: int) -> None:
+        """Pause an account after a revert, and stop it for good if nobody understands it."""
+        if self.pauses.reverted(market, account, action, number):
+            self.raise_alert(
+                f"account-stopped:{market}:{account}",
+                f"{account} in {market} reverted twice in a row for a reason that is not understood; it is left alone",
+            )
+
+    # Alerts
+
+    def raise_alert(self, name: str, sentence: str) -> None:
+        """Raise an alert once, until it is cleared."""
+        if name not in self._raised:
+            self._raised.add(name)
+            log.error("lane.alert", lane=self.lane, alert=name, text=sentence)
+            self._alert(name, sentence)
+
+    def clear_alert(self, name: str) -> None:
+        if name in self._raised:
+            self._raised.discard(name)
+            log.info("lane.alert-cleared", lane=self.lane, alert=name)
+            self._alert(name, None)
+
+    def raised(self) -> Sequence[str]:
+        return sorted(self._raised)
+
+    def _close(self, intent: Intent) -> None:
+        self._open.pop(intent.id, None)
+        self._begun_ns.pop(intent.id, None)
+        others = self._open.values()
+        if not any((other.market, other.account) == (intent.market, intent.account) for other in others):
+            self.release(intent.market, intent.account)
+
+    def _reward(self, intent: Intent, receipt: Receipt) -> tuple[int, str]:
+        outcome = _outcome(intent, OutcomeState.MINED, "", receipt)
+        try:
+            return self._realised(outcome), ""
+        except KeeperError as error:
+            log.error("lane.reward-unreadable", market=intent.market, account=intent.account, error=str(error))
+            return 0, f"the reward can't be read from the receipt: {error}"
+
+    def _record(self, intent: Intent, row: StateRow, form: Form | None = None, receipt: Receipt | None = None) -> None:
+        begun_ns = self._begun_ns.get(intent.id)
+        if begun_ns and row.state in (OutcomeState.SENT, OutcomeState.MINED):
+            until_ns = form.handed_ns if form and row.state is OutcomeState.SENT else time.perf_counter_ns()
+            row = replace(row, elapsed_us=(until_ns - begun_ns) // 1000)
+        self.journal.record(row)
+        log.info(
+            f"liquidation.{row.state.value}",
+            market=intent.market,
+            account=intent.account,
+            transaction=row.hash,
+            reason=row.reason or None,
+            block=row.block_number,
+        )
+        outcome = _outcome(intent, row.state, row.reason, receipt)
+        if intent.market:  # a filler of a nonce gap concerns nobody
+            self._tell(replace(outcome, transaction_hash=row.hash, reward_b0=row.reward_b0))
+
+
+def _outcome(intent: Intent, state: OutcomeState, reason: str, receipt: Receipt | None) -> Outcome:
+    if receipt is None:
+        return Outcome(intent.market, intent.account, state, reason)
+    return Outcome(
+        intent.market,
+        intent.account,
+        state,
+        reason,
+        receipt.hash,
+        receipt.block_number,
+        gas_used=receipt.gas_used,
+        fee_wei=receipt.fee_wei,
+        logs=receipt.logs,
+    )

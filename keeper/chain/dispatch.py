@@ -1,0 +1,206 @@
+"""The hot path out: sign, put on disk, hand over; and what the nodes' answers say about a nonce."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from keeper.chain.books import Books
+from keeper.chain.gas import TRANSFER_GAS
+from keeper.chain.nonces import Form, Nonces, Slot
+from keeper.chain.relay import Answer, Delivery, Relay
+from keeper.chain.reverts import Action
+from keeper.chain.signer import Signer
+from keeper.chain.transaction import Fees, Transaction
+from keeper.errors import SignerError, StoreError
+from keeper.model import OutcomeState
+from keeper.store.journal import Intent, Journal, TransactionRow
+
+log = structlog.get_logger(__name__)
+
+REFUSALS = 3
+"""That often in a row a node may refuse a transaction for reasons of its own before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A form that is decided on but not yet signed. ``is_new``: its intent is not in the journal yet."""
+
+    slot: Slot
+    intent: Intent
+    fees: Fees
+    cancels: bool = False
+    is_new: bool = False
+    reason: str = ""
+    """Why an intent is replaced or cancelled; for the journal."""
+    begun_ns: int = 0
+
+
+class Dispatch:
+    """Owns the order of signing and the tasks that wait for nodes. Whoever drafts holds ``turn`` meanwhile."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        journal: Journal,
+        nonces: Nonces,
+        books: Books,
+        public: Relay,
+        relays: Mapping[str, Relay],
+        chain_id: int,
+        doubt: Callable[[], None],
+        out_of_funds: Callable[[], None],
+    ) -> None:
+        self.turn = asyncio.Lock()
+        self._signer = signer
+        self._journal = journal
+        self._nonces = nonces
+        self._books = books
+        self._public = public
+        self._relays = relays
+        self._chain_id = chain_id
+        self._doubt = doubt
+        self._out_of_funds = out_of_funds
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def relay_of(self, market: str) -> Relay:
+        return self._relays.get(market, self._public)
+
+    async def send(self, drafts: Sequence[Draft], head: int) -> bool:
+        """Sign all, put all on disk in one commit, hand all over. False, with an alert, if that was not possible:
+        then nothing has left and no nonce is used.
+        """
+        if not drafts:
+            return True
+        try:
+            forms = await self._sign(drafts, head)
+            await self._put_on_disk(drafts, forms)
+        except SignerError as error:
+            self._books.raise_alert("signer", str(error))
+            return False
+        except StoreError as error:
+            self._books.raise_alert("journal", str(error))
+            return False
+        self._books.clear_alert("signer")
+        self._books.clear_alert("journal")
+        for draft, form in zip(drafts, forms, strict=True):
+            if draft.is_new:
+                self._supersede(draft)
+                self._books.open(draft.intent, draft.begun_ns)
+            else:
+                self._books.step(draft.intent, OutcomeState.REPLACED, draft.reason, form)
+            self._nonces.take(draft.slot, form)
+            self._hand_over(draft.slot, form, head)
+        return True
+
+    def again(self, slot: Slot, head: int) -> None:
+        """Hand the same bytes over once more."""
+        self._hand_over(slot, slot.current, head)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something beside the lane, as long as the lane lives."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Wait for answers that are under way, for so long."""
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _sign(self, drafts: Sequence[Draft], head: int) -> list[Form]:
+        signed = await asyncio.gather(*(self._signer.sign(self._transaction(draft)) for draft in drafts))
+        return [
+            Form(draft.intent, one, draft.fees, draft.cancels, head) for draft, one in zip(drafts, signed, strict=True)
+        ]
+
+    def _transaction(self, draft: Draft) -> Transaction:
+        intent, nonce = draft.intent, draft.slot.nonce
+        if draft.cancels:
+            return Transaction(self._chain_id, nonce, self._signer.address, b"", TRANSFER_GAS, draft.fees)
+        return Transaction(self._chain_id, nonce, intent.target, intent.data, intent.gas_limit, draft.fees)
+
+    async def _put_on_disk(self, drafts: Sequence[Draft], forms: Sequence[Form]) -> None:
+        now = time.time()
+        rows = [
+            TransactionRow(
+                form.signed.hash,
+                form.intent.id,
+                self._signer.address,
+                draft.slot.nonce,
+                "cancellation" if form.cancels else "liquidation",
+                form.signed.raw,
+                form.fees.max_wei,
+                form.fees.tip_wei,
+                form.made_at,
+                now,
+            )
+            for draft, form in zip(drafts, forms, strict=True)
+        ]
+        await self._journal.intend([draft.intent for draft in drafts if draft.is_new], rows)
+
+    def _supersede(self, draft: Draft) -> None:
+        """Tell whose nonce this was that somebody else has it now; either may still be mined, never both."""
+        for other in draft.slot.intents():
+            if self._books.is_open(other):
+                self._books.step(other, OutcomeState.REPLACED, f"its nonce went to {draft.intent.account}")
+
+    def _hand_over(self, slot: Slot, form: Form, head: int) -> None:
+        self.spawn(self._deliver(slot, form, head))
+
+    async def _deliver(self, slot: Slot, form: Form, head: int) -> None:
+        form.handed_ns = form.handed_ns or time.perf_counter_ns()
+        delivery = await self.relay_of(form.intent.market).send(form.signed.raw, head)
+        if self._nonces.slots.get(slot.nonce) is slot and slot.current is form:
+            self._heard(slot, form, delivery)
+
+    def _heard(self, slot: Slot, form: Form, delivery: Delivery) -> None:
+        """Draw the conclusion from an answer; what needs a look at the chain waits for the next head or look."""
+        match delivery.answer:
+            case Answer.ACCEPTED:
+                if not form.acknowledged and form is slot.first_of(form.intent):
+                    self._books.step(form.intent, OutcomeState.SENT, form=form)
+                form.acknowledged = slot.accepted = True
+                slot.refusals = 0
+                return
+            case Answer.UNCERTAIN:
+                slot.accepted = True
+            case Answer.NONCE_TOO_LOW:
+                slot.too_low = True
+                self._doubt()
+            case Answer.UNDERPRICED:
+                slot.too_cheap = True
+            case Answer.NO_FUNDS:
+                self._out_of_funds()
+                self._refused(slot, form, delivery)
+            case Answer.REFUSED:
+                slot.refusals += 1
+                if slot.refusals >= REFUSALS:
+                    self._refused(slot, form, delivery)
+                    self._books.take_to_heart(form.intent.market, form.intent.account, Action.UNKNOWN, form.made_at)
+        log.warning(
+            "lane.not-accepted",
+            nonce=slot.nonce,
+            transaction=form.signed.hash,
+            answer=delivery.answer.value,
+            text=delivery.text,
+        )
+
+    def _refused(self, slot: Slot, form: Form, delivery: Delivery) -> None:
+        """Give a transaction up that no node took; its nonce is spare. What a node may have taken stays in flight."""
+        if delivery.certain and not slot.accepted:
+            slot.live = False
+            self._books.give_up(form.intent, OutcomeState.ABANDONED, delivery.text)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault in our own code: loud, and not in the way of the other transactions.
+            log.error("lane.task-failed", exc_info=error)

@@ -1,0 +1,425 @@
+"""The lane: the one place that sends. One lane per signer; it owns the signer's nonces.
+
+The contract of its behaviour, clause by clause (tests are named after them):
+
+ 1. Journal first. An intent and its signed bytes are on disk before the bytes leave. If they can't be written or
+    signed, nothing is sent and no nonce is used.
+ 2. One account, one lane, one intent. An account in flight is refused until its outcome is final, by every lane that
+    shares the claims; an account is paused after a revert.
+ 3. Nonces are local and pipelined. Submitting asks the node nothing; the first transaction of a batch leaves before the
+    second is signed.
+ 4. Start reconciles. Whatever the journal holds that the chain may not have seen the end of is compared with the
+    chain's counts, receipts and pending transactions before anything new is sent. What the node does not know is not
+    sent again: its nonce is spare.
+ 5. Uncertainty is not failure. After a timeout or a lost transaction the same bytes are handed over again until a
+    receipt shows the end, or the nonce turns out to be used by something else.
+ 6. Replacement. A transaction that the next block can't or didn't take is replaced at the same nonce by
+    ``gas.next_fees``: at least 12.5% dearer than anything ever offered at that nonce, never above the ceiling.
+ 7. Withdrawal. A transaction that became useless gives its nonce to the next liquidation, or is cancelled by a transfer
+    to ourselves where that is cheaper than letting it revert.
+ 8. Nothing stands in the way. A transaction whose ceiling no longer reaches the market is cancelled when it blocks
+    others behind it; gaps between nonces are filled.
+ 9. ``nonce too low`` is a question, not an answer: the chain is asked for the count and the receipts. A nonce used by a
+    stranger ends its intent as abandoned, and the next nonce is the chain's.
+10. The budget. What was paid in the last hour and day, plus all that is in flight at its ceiling, never exceeds the
+    limits or the wallet; then nothing new is sent, and an alert is raised until there is room again.
+11. Reverts are understood, and pause or stop the account (``reverts``).
+12. A receipt is final after ``finality_blocks``. A reorg before that puts the transaction back in flight, and takes its
+    reward and cost back.
+13. Closing sends nothing new, waits for the answers under way, and leaves the journal complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from keeper.chain.books import Alert, Books, Claims, Realised
+from keeper.chain.budget import DAY_SECONDS, Budget, Limits
+from keeper.chain.dispatch import Dispatch, Draft
+from keeper.chain.fee_watch import FeeWatch
+from keeper.chain.gas import ETHEREUM, Demand, FeeMarket, FeeRules, FeeSettings, bid, bumped, next_base_fee_wei
+from keeper.chain.nonces import Nonces, Slot
+from keeper.chain.receipts import Node, tally
+from keeper.chain.recovery import recover
+from keeper.chain.relay import Relay
+from keeper.chain.reverts import RULES, Action, Pauses, Rule
+from keeper.chain.settlement import Settlement
+from keeper.chain.signer import Signer
+from keeper.chain.tending import Circumstances, Step, cancellation, tend
+from keeper.chain.transaction import Fees
+from keeper.errors import ChainError, StoreError
+from keeper.model import Header, Liquidation, Outcome, OutcomeState
+from keeper.store.journal import Intent, Journal
+
+log = structlog.get_logger(__name__)
+
+FIRST_CHUNK, NEXT_CHUNKS = 1, 16
+"""How many liquidations share a journal commit: the first goes alone, so that its bytes leave at once."""
+
+FILLABLE_GAP = 16
+"""A wider gap than this is no gap: the node had told a wrong count."""
+
+IDLE_LOOK_BLOCKS = 16
+"""With nothing in flight, the wallet and the nonce are looked at every so many blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How one lane behaves."""
+
+    chain_id: int
+    fees: FeeSettings
+    limits: Limits
+    fee_rules: FeeRules = ETHEREUM
+    low_balance_wei: int = 0
+    patience_blocks: int = 3
+    """How long a transaction that could have been mined is left as it is."""
+    finality_blocks: int = 12
+    max_in_flight: int = 256
+
+
+class Lane:
+    """One signer's lane. ``start`` once, then ``submit`` and ``on_head`` for every round; ``close`` at the end."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        node: Node,
+        public: Relay,
+        journal: Journal,
+        settings: LaneSettings,
+        *,
+        relays: Mapping[str, Relay] | None = None,
+        rules: Sequence[Rule] = RULES,
+        claims: Claims | None = None,
+        realised: Realised = lambda outcome: 0,
+        outcomes: Callable[[Outcome], None] = lambda outcome: None,
+        alert: Alert = lambda name, sentence: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``relays`` are private ways by market; the others go to ``public``. ``clock`` gives Unix seconds."""
+        self.address = signer.address
+        self._node = node
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._nonces = Nonces()
+        self._budget = Budget(settings.limits)
+        self._books = Books(
+            signer.address,
+            journal,
+            self._budget,
+            Pauses(),
+            claims if claims is not None else {},
+            realised,
+            outcomes,
+            alert,
+        )
+        self._settlement = Settlement(node, self._nonces, self._books, rules, settings.finality_blocks)
+        self._dispatch = Dispatch(
+            signer,
+            journal,
+            self._nonces,
+            self._books,
+            public,
+            relays or {},
+            settings.chain_id,
+            self._doubt,
+            self._out_of_funds,
+        )
+        self._head: Header | None = None
+        self._fee_watch = FeeWatch(node, settings.fees)
+        self._relays = relays or {}
+        self._gap: tuple[int, ...] = ()
+        self._losses: dict[str, int] = {}
+        self._unheard = False
+        self._closing = False
+
+    # What others may ask
+
+    def in_flight(self, market: str, account: str) -> bool:
+        """Whether this lane has a transaction for the account under way."""
+        return self._books.holds(market, account)
+
+    def accounts_in_flight(self, market: str) -> tuple[str, ...]:
+        """The accounts of a market that are wanted and under way, in the order in which they will be mined."""
+        return tuple(
+            slot.current.intent.account
+            for slot in self._nonces.live()
+            if slot.current.intent.market == market and not slot.useless and not slot.current.cancels
+        )
+
+    def held_back(self, market: str, account: str, number: int) -> str:
+        """Why the account would be refused for block ``number``; empty if it would not."""
+        return self._books.refusal(market, account, number)
+
+    def resume(self, market: str, account: str) -> None:
+        """The operator looked at a stopped account: let it be liquidated again."""
+        self._books.pauses.resume(market, account)
+        self._books.clear_alert(f"account-stopped:{market}:{account}")
+
+    @property
+    def balance_wei(self) -> int:
+        """The wallet's balance as of the last look."""
+        return self._settlement.balance_wei
+
+    # What the engine tells it
+
+    async def start(self, head: Header) -> None:
+        """Reconcile the journal with the chain (clause 4). ``ChainError`` or ``StoreError`` means: don't start."""
+        self._head = head
+        for at, wei in await self._journal.spent(self.address, self._clock() - DAY_SECONDS):
+            self._budget.pay(at, wei)
+        for market, account, action in await self._journal.endings(self.address):
+            if action == Action.UNKNOWN:
+                self._books.take_to_heart(market, account, Action.UNKNOWN, head.number)
+            else:
+                self._books.pauses.resume(market, account)
+        private = frozenset(market for market, relay in self._relays.items() if relay.private)
+        await recover(
+            self._node, self._journal, self._nonces, self._settlement, self._books, head, private,
+            self._settings.finality_blocks,
+        )  # fmt: skip
+        await self._fee_watch.refresh()
+
+    async def submit(self, batch: Sequence[Liquidation], head: Header) -> None:
+        """Send liquidations, most valuable first. Returns when all bytes are handed over, not when they are accepted.
+
+        Asks the node nothing. What can't be sent is told as ``SKIPPED`` with the reason; nothing is raised for it.
+        """
+        self._head = head if self._head is None or head.number >= self._head.number else self._head
+        rest = [item for item in batch if self._claim(item, head)]
+        size = FIRST_CHUNK
+        while rest:
+            chunk, rest = rest[:size], rest[size:]
+            size = NEXT_CHUNKS
+            async with self._dispatch.turn:
+                await self._open(chunk, head)
+
+    def withdraw(self, market: str, account: str, reason: str) -> None:
+        """What is in flight for the account is useless now (clause 7). Its nonce goes to the next liquidation, or is
+        cancelled at the next head if that is cheaper than letting it revert.
+        """
+        for slot in self._nonces.live():
+            intent = slot.current.intent
+            if (intent.market, intent.account) == (market, account) and not slot.useless and not slot.current.cancels:
+                slot.useless, slot.useless_since = reason, self._head.number if self._head else 0
+                log.info("lane.withdrawn", market=market, account=account, nonce=slot.nonce, reason=reason)
+
+    def lost(self, market: str) -> None:
+        """A competitor was first; the profit-share policy bids more until a liquidation of ours is mined."""
+        self._losses[market] = self._losses.get(market, 0) + 1
+
+    async def on_head(self, head: Header) -> None:
+        """Settle what was mined, then replace, cancel, send again and fill gaps as the new head asks for."""
+        self._head = head
+        idle = not self._nonces.slots and self._settlement.balance_wei
+        if not idle or head.number % IDLE_LOOK_BLOCKS == 0:
+            if not await self._look(head):
+                return
+            self._watch_balance()
+            async with self._dispatch.turn:
+                await self._mend(head)
+            if idle:
+                await self._journal.checkpoint()
+        self._dispatch.spawn(self._fee_watch.refresh())
+
+    async def close(self, grace_seconds: float = 3.0) -> None:
+        """Send nothing new, wait a little for answers, and complete the journal. What is in flight stays so."""
+        self._closing = True
+        async with self._dispatch.turn:
+            await self._dispatch.close(grace_seconds)
+        await self._journal.drain()
+
+    # Submitting
+
+    def _claim(self, item: Liquidation, head: Header) -> bool:
+        reason = "the lane is closing" if self._closing else ""
+        reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
+        if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
+            reason = "too many transactions in flight"
+        if reason:
+            self._skip(item, reason)
+            return False
+        self._books.claim(item.market, item.account)
+        return True
+
+    async def _open(self, items: Sequence[Liquidation], head: Header) -> None:
+        """Price, sign, journal and hand over one chunk; whoever calls has the turn."""
+        drafts: list[Draft] = []
+        dropped: list[tuple[Liquidation, str]] = []
+        market = self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
+        room = self._budget.room(self._clock())
+        at_risk_wei = self._nonces.at_risk_wei()
+        spare, fresh = self._nonces.spare(), self._nonces.next
+        for item in items:
+            slot, fees = self._price(item, market, spare[0] if spare else None, fresh)
+            cost_wei = item.gas_limit * fees.max_wei if fees else 0
+            if fees is None:
+                dropped.append((item, "the next block's base fee is over the ceiling"))
+            elif at_risk_wei + cost_wei > room.wei:
+                self._books.raise_alert("budget-spent", f"{room.refusal}; nothing is sent until there is room again")
+                dropped.append((item, room.refusal))
+            elif at_risk_wei + cost_wei > self._settlement.balance_wei:
+                self._books.raise_alert("insufficient-funds", f"the wallet {self.address} can't pay for the gas")
+                dropped.append((item, "the wallet can't pay for the gas"))
+            else:
+                at_risk_wei += cost_wei
+                drafts.append(Draft(slot, self._intent(item), fees, is_new=True, begun_ns=item.seen_ns))
+                if slot.nonce == fresh:
+                    fresh += 1
+                else:
+                    spare.pop(0)
+        if drafts and not dropped:
+            self._books.clear_alert("budget-spent")
+            self._books.clear_alert("insufficient-funds")
+        if not await self._dispatch.send(drafts, head.number):
+            unsent = {(draft.intent.market, draft.intent.account) for draft in drafts}
+            dropped += [
+                (item, "it can't be signed or journaled") for item in items if (item.market, item.account) in unsent
+            ]
+        for item, reason in dropped:
+            self._books.release(item.market, item.account)
+            self._skip(item, reason)
+
+    def _price(self, item: Liquidation, market: FeeMarket, spare: Slot | None, fresh: int) -> tuple[Slot, Fees | None]:
+        """Where to put a liquidation, and its fees: a spare nonce if it pays what that one needs, else a fresh one."""
+        demand = Demand(item.reward_wei, item.gas_limit, losses=self._losses.get(item.market, 0))
+        if spare is not None:
+            floor = bumped(spare.offered) if spare.accepted and spare.offered else None
+            if fees := bid(self._settings.fees, market, demand, floor):
+                return spare, fees
+        return Slot(fresh), bid(self._settings.fees, market, demand)
+
+    def _intent(self, item: Liquidation) -> Intent:
+        return Intent(
+            self._journal.allot(),
+            self.address,
+            item.market,
+            item.account,
+            item.to,
+            item.data,
+            item.gas_limit,
+            item.reward_b0,
+            item.reward_wei,
+            item.number,
+            item.note,
+            self._clock(),
+        )
+
+    def _skip(self, item: Liquidation, reason: str) -> None:
+        self._books.skip(item, reason)
+        self._dispatch.spawn(self._note_skip(item, reason))
+
+    async def _note_skip(self, item: Liquidation, reason: str) -> None:
+        try:
+            await self._journal.skip(self.address, item.market, item.account, reason, item.reward_b0, item.number)
+        except StoreError as error:
+            self._books.raise_alert("journal", str(error))
+
+    # Tending what is in flight
+
+    async def _look(self, head: Header) -> bool:
+        """Ask the chain what became of everything in flight. False if it did not answer: the next head asks again."""
+        try:
+            await self._settlement.look(head)
+        except ChainError as error:
+            if not self._unheard:
+                log.warning("lane.chain-silent", lane=self.address, error=str(error))
+            self._unheard = True
+            return False
+        self._unheard = False
+        return True
+
+    async def _mend(self, head: Header) -> None:
+        market = self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
+        count = self._settlement.count
+        await self._find_gap(count)
+        room = self._budget.room(self._clock()).wei - self._nonces.at_risk_wei()
+        live = self._nonces.live()
+        behind_wei = sum(_wanted_wei(slot) for slot in live)
+        drafts: list[Draft] = []
+        for slot in live:
+            behind_wei -= _wanted_wei(slot)
+            around = self._around(head, market, slot, count, behind_wei)
+            move = tend(slot, around)
+            if move.step is Step.RESEND:
+                self._dispatch.again(slot, head.number)
+            elif move.fees is not None:
+                cancels = move.step is Step.CANCEL or slot.current.cancels
+                more_wei = move.fees.max_wei * slot.current.gas_limit - slot.at_risk_wei
+                if cancels or more_wei <= room:
+                    room -= 0 if cancels else more_wei
+                    reason = "cancelled: " + (slot.useless or "it blocks others") if cancels else "offered dearer"
+                    drafts.append(Draft(slot, slot.current.intent, move.fees, cancels, reason=reason))
+        drafts += [
+            self._filling(slot, fees, head)
+            for slot in self._nonces.to_fill(count)
+            if (fees := cancellation(slot, self._around(head, market, slot, count, 0)))
+        ]
+        await self._dispatch.send(drafts, head.number)
+
+    def _around(self, head: Header, market: FeeMarket, slot: Slot, count: int, behind_wei: int) -> Circumstances:
+        return Circumstances(
+            head.number,
+            market,
+            self._settings.fees,
+            self._settings.patience_blocks,
+            slot.nonce <= count,
+            behind_wei,
+            self._losses.get(slot.current.intent.market, 0) if slot.forms else 0,
+        )
+
+    def _filling(self, slot: Slot, fees: Fees, head: Header) -> Draft:
+        """A transfer to ourselves at a spare nonce that others wait behind."""
+        if slot.forms:
+            return Draft(slot, slot.current.intent, fees, cancels=True, reason="cancelled: its nonce has to be filled")
+        filler = Intent(
+            self._journal.allot(), self.address, "", "", "", b"", 0, 0, 0, head.number, "fills a gap", self._clock()
+        )
+        return Draft(slot, filler, fees, cancels=True, is_new=True)
+
+    async def _find_gap(self, count: int) -> None:
+        """Nonces that nobody used and others wait for become spare, once two heads in a row agree on them."""
+        missing = self._nonces.missing(count)
+        if missing:
+            pending = (await tally(self._node, self.address, "pending")).count
+            missing = [nonce for nonce in missing if nonce >= pending]
+        agreed, self._gap = set(self._gap) & set(missing), tuple(missing)
+        if len(agreed) > FILLABLE_GAP:
+            log.error("lane.nonces-far-ahead", lane=self.address, chain=count, ours=self._nonces.next)
+            for slot in self._nonces.live():
+                slot.live = False
+                for intent in slot.intents():
+                    self._books.give_up(intent, OutcomeState.ABANDONED, "signed for a nonce that is out of reach")
+            self._nonces.next = count
+            return
+        self._nonces.slots.update({nonce: Slot(nonce, live=False) for nonce in agreed})
+
+    def _doubt(self) -> None:
+        """A node said ``nonce too low``: look now rather than at the next head."""
+        if self._head is not None:
+            self._dispatch.spawn(self._look_again(self._head))
+
+    async def _look_again(self, head: Header) -> None:
+        await self._look(head)
+
+    def _out_of_funds(self) -> None:
+        # Until the next look says otherwise, nothing can be afforded.
+        self._settlement.balance_wei = 0
+        self._books.raise_alert("insufficient-funds", f"the wallet {self.address} can't pay for the gas")
+
+    def _watch_balance(self) -> None:
+        if self._settlement.balance_wei < self._settings.low_balance_wei:
+            self._books.raise_alert("low-balance", f"the wallet {self.address} is below the configured least balance")
+        else:
+            self._books.clear_alert("low-balance")
+
+
+def _wanted_wei(slot: Slot) -> int:
+    """What a live transaction is expected to earn if it is mined."""
+    return 0 if slot.useless or slot.current.cancels else slot.current.intent.reward_wei

@@ -1,0 +1,144 @@
+"""Nonces and what each was used for. No I/O: the lane asks, signs and sends.
+
+A nonce is a slot. What is signed for it are its forms: a first one, dearer ones, one for another account, a transfer to
+ourselves. At most one of them is ever mined. A slot is *live* while its last form is meant to be mined, *spare* when
+nobody wants it any more: spare slots are used first, so that no gap stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from keeper.chain.gas import TRANSFER_GAS
+from keeper.chain.transaction import Fees, Signed
+from keeper.store.journal import Intent
+
+
+@dataclass(slots=True)
+class Form:
+    """One signed form that a nonce took: made at head number ``made_at``, first handed over at ``handed_ns``."""
+
+    intent: Intent
+    signed: Signed
+    fees: Fees
+    cancels: bool
+    made_at: int
+    handed_ns: int = 0
+    acknowledged: bool = False
+    """An endpoint said that it took it."""
+
+    @property
+    def gas_limit(self) -> int:
+        return TRANSFER_GAS if self.cancels else self.intent.gas_limit
+
+
+@dataclass(slots=True)
+class Slot:
+    """One nonce and all its forms, oldest first."""
+
+    nonce: int
+    forms: list[Form] = field(default_factory=list)
+    live: bool = True
+    useless: str = ""
+    """Why what it does is wanted no longer; empty while it is wanted."""
+    useless_since: int = 0
+    accepted: bool = False
+    """Some endpoint took one of its forms (or may have): it can be mined without us."""
+    too_cheap: bool = False
+    """A node said so, or a block came whose base fee it does not reach."""
+    too_low: bool = False
+    """A node said that this nonce is used."""
+    refusals: int = 0
+    """In a row, for reasons that are none of price, funds or nonce."""
+    unexplained: int = 0
+    """Heads in a row at which the chain counts this nonce as used while none of its forms has a receipt."""
+
+    @property
+    def current(self) -> Form:
+        return self.forms[-1]
+
+    @property
+    def offered(self) -> Fees | None:
+        """The dearest fees it was ever offered with: a node may still hold them."""
+        if not self.forms:
+            return None
+        tips = [form.fees.tip_wei for form in self.forms if form.fees.tip_wei is not None]
+        return Fees(max(form.fees.max_wei for form in self.forms), max(tips) if tips else None)
+
+    @property
+    def is_spare(self) -> bool:
+        return not self.live or bool(self.useless and not self.current.cancels)
+
+    @property
+    def at_risk_wei(self) -> int:
+        """The most that this nonce can still cost."""
+        if not self.live and not self.accepted:
+            return 0
+        return max((form.gas_limit * form.fees.max_wei for form in self.forms), default=0)
+
+    def intents(self) -> Iterator[Intent]:
+        """Every intent it was ever used for, once, oldest first."""
+        seen: set[int] = set()
+        for form in self.forms:
+            if form.intent.id not in seen:
+                seen.add(form.intent.id)
+                yield form.intent
+
+    def first_of(self, intent: Intent) -> Form:
+        return next(form for form in self.forms if form.intent.id == intent.id)
+
+    def by_hash(self, transaction_hash: str) -> Form | None:
+        return next((form for form in self.forms if form.signed.hash == transaction_hash), None)
+
+
+class Nonces:
+    """The slots of one signer that are not settled on chain, and the nonce that comes next."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, Slot] = {}
+        self.next = 0
+        """The first nonce never used for anything."""
+
+    def spare(self) -> list[Slot]:
+        """Slots that the next transactions should use before a new nonce, lowest first."""
+        return [self.slots[nonce] for nonce in sorted(self.slots) if self.slots[nonce].is_spare]
+
+    def take(self, slot: Slot, form: Form) -> None:
+        """The slot now stands for that form."""
+        slot.forms.append(form)
+        slot.live, slot.useless, slot.too_cheap, slot.too_low, slot.refusals = True, "", False, False, 0
+        self.slots[slot.nonce] = slot
+        self.next = max(self.next, slot.nonce + 1)
+
+    def settle(self, slot: Slot) -> None:
+        self.slots.pop(slot.nonce, None)
+
+    def live(self) -> list[Slot]:
+        """Lowest nonce first."""
+        return [self.slots[nonce] for nonce in sorted(self.slots) if self.slots[nonce].live]
+
+    def to_fill(self, count: int) -> list[Slot]:
+        """Spare slots that hold something up, or that may still be mined as they are: they want a cancellation.
+
+        ``count`` is the chain's count of this signer's transactions.
+        """
+        live = [slot.nonce for slot in self.slots.values() if slot.live]
+        highest_live = max(live, default=-1)
+        wanted: list[Slot] = []
+        reachable = count
+        for nonce in sorted(self.slots):
+            slot = self.slots[nonce]
+            if nonce == reachable:
+                reachable += 1
+            if not slot.live and (nonce < highest_live or (slot.accepted and nonce < reachable)):
+                wanted.append(slot)
+        return wanted
+
+    def missing(self, count: int) -> list[int]:
+        """Nonces from the chain's count up to the highest in a slot that are in none themselves: a gap."""
+        highest = max(self.slots, default=-1)
+        return [nonce for nonce in range(count, highest) if nonce not in self.slots]
+
+    def at_risk_wei(self) -> int:
+        return sum(slot.at_risk_wei for slot in self.slots.values())

@@ -1,0 +1,129 @@
+"""What the chain says about our transactions: counts, receipts, and why a call would revert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eth_utils import to_checksum_address
+
+from keeper.chain.answers import Json, RpcError, fields, items, octets, quantity, text
+from keeper.chain.transport import Call
+from keeper.errors import ChainError
+from keeper.model import Log
+from keeper.store.journal import Intent
+
+
+class Node(Protocol):
+    """As much of ``keeper.chain.rpc.Rpc`` as looking needs."""
+
+    async def batch(self, calls: Sequence[Call]) -> list[Json | RpcError]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction. ``fee_wei`` is everything it cost, an L2's data fee included."""
+
+    hash: str
+    ok: bool
+    block_number: int
+    block_hash: str
+    gas_used: int
+    fee_wei: int
+    logs: tuple[Log, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the chain knows of a signer: transactions mined, and the wallet's balance."""
+
+    count: int
+    balance_wei: int
+
+
+async def tally(node: Node, address: str, block: str = "latest") -> Tally:
+    """Raises ``ChainError`` if the node doesn't say."""
+    count, balance = await node.batch(
+        [("eth_getTransactionCount", [address, block]), ("eth_getBalance", [address, "latest"])]
+    )
+    return Tally(quantity(_answer(count)), quantity(_answer(balance)))
+
+
+async def receipts(node: Node, hashes: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts that there are, by transaction hash. Raises ``ChainError``."""
+    if not hashes:
+        return {}
+    answers = await node.batch([("eth_getTransactionReceipt", [value]) for value in hashes])
+    found = [_receipt(answer) for answer in answers if not isinstance(answer, RpcError) and answer is not None]
+    return {receipt.hash: receipt for receipt in found}
+
+
+async def known(node: Node, hashes: Sequence[str]) -> set[str]:
+    """Those transactions that the node knows, mined or pending. Raises ``ChainError``."""
+    if not hashes:
+        return set()
+    answers = await node.batch([("eth_getTransactionByHash", [value]) for value in hashes])
+    return {value for value, answer in zip(hashes, answers, strict=True) if answer is not None and _is_answer(answer)}
+
+
+async def revert_data(node: Node, sender: str, intent: Intent, receipt: Receipt) -> bytes:
+    """Replay a reverted call and return what it reverts with; empty if it does not revert, or nobody can tell.
+
+    First on the state after its block, which holds what a competitor did before us in it, then on the state before.
+    """
+    call: dict[str, Json] = {
+        "from": sender,
+        "to": intent.target,
+        "data": "0x" + intent.data.hex(),
+        "gas": hex(intent.gas_limit),
+    }
+    numbers = (receipt.block_number, receipt.block_number - 1)
+    for answer in await node.batch([("eth_call", [call, hex(number)]) for number in numbers]):
+        if isinstance(answer, RpcError) and answer.revert_data:
+            return answer.revert_data
+    return b""
+
+
+def _is_answer(answer: Json | RpcError) -> bool:
+    return not isinstance(answer, RpcError)
+
+
+def _answer(answer: Json | RpcError) -> Json:
+    if isinstance(answer, RpcError):
+        raise answer
+    return answer
+
+
+def _receipt(answer: Json) -> Receipt:
+    found = fields(answer)
+    gas_used = quantity(found.get("gasUsed"))
+    try:
+        price = found["effectiveGasPrice"]
+    except KeyError:
+        raise ChainError("effectiveGasPrice in a receipt", "it is missing", "use a node from after London") from None
+    data_fee = found.get("l1Fee")
+    block_number, block_hash = quantity(found.get("blockNumber")), text(found.get("blockHash")).lower()
+    transaction_hash = text(found.get("transactionHash")).lower()
+    return Receipt(
+        transaction_hash,
+        quantity(found.get("status")) == 1,
+        block_number,
+        block_hash,
+        gas_used,
+        gas_used * quantity(price) + (quantity(data_fee) if data_fee is not None else 0),
+        tuple(_log(entry, block_number, block_hash, transaction_hash) for entry in items(found.get("logs"))),
+    )
+
+
+def _log(entry: Json, block_number: int, block_hash: str, transaction_hash: str) -> Log:
+    found = fields(entry)
+    return Log(
+        to_checksum_address(text(found.get("address"))),
+        tuple(octets(topic) for topic in items(found.get("topics"))),
+        octets(found.get("data")),
+        block_number,
+        block_hash,
+        transaction_hash,
+        quantity(found.get("logIndex")),
+    )

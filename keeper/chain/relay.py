@@ -1,0 +1,99 @@
+"""Where a signed transaction is handed in: the public endpoints, a private one, or a bundle relay. One seam.
+
+What a node answers is sorted here, once, so that the lane thinks in six cases and not in every client's wording.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+from keeper.chain.rpc import Broadcast, TransactionRefusedError
+
+
+class Answer(enum.Enum):
+    """What became of a transaction that was handed in."""
+
+    ACCEPTED = "accepted"
+    NONCE_TOO_LOW = "nonce-too-low"
+    UNDERPRICED = "underpriced"
+    """A replacement that is not dear enough, or a fee below what the node or the next block takes."""
+    NO_FUNDS = "insufficient-funds"
+    REFUSED = "refused"
+    UNCERTAIN = "uncertain"
+    """No answer: it may have been accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An answer, with the node's own words for people. ``certain``: no endpoint can have taken it."""
+
+    answer: Answer
+    text: str = ""
+    certain: bool = True
+
+
+class Relay(Protocol):
+    """A place to hand a signed transaction in. Never raises for what a node or a network does."""
+
+    private: bool
+    """The public endpoints don't see what was handed in here until it is mined."""
+
+    async def send(self, raw: bytes, head_number: int) -> Delivery: ...
+
+
+class Broadcaster(Protocol):
+    """As much of ``keeper.chain.rpc.Rpc`` as sending needs."""
+
+    async def send_raw_transaction(self, raw: bytes) -> Broadcast: ...
+
+
+_ACCEPTED = ("already known", "already imported", "known transaction", "alreadyknown", "already exists")
+_WORDINGS: tuple[tuple[Answer, tuple[str, ...]], ...] = (
+    (Answer.NONCE_TOO_LOW, ("nonce too low", "nonce is too low", "invalid nonce", "old nonce", "nonce has already")),
+    (
+        Answer.UNDERPRICED,
+        (
+            "underpriced",
+            "max fee per gas less than block base fee",
+            "fee cap less than block base fee",
+            "gas price below",
+            "feetoolow",
+            "fee too low",
+            "gas price too low",
+            "tip too low",
+        ),
+    ),
+    (Answer.NO_FUNDS, ("insufficient funds", "insufficient balance", "exceeds balance", "not enough funds")),
+)
+
+
+def sort_answer(text: str) -> Answer:
+    """What a node's refusal means, from the wordings of geth, Erigon, Nethermind, Besu, Reth and Anvil."""
+    lowered = text.lower()
+    if any(wording in lowered for wording in _ACCEPTED):
+        return Answer.ACCEPTED
+    for answer, wordings in _WORDINGS:
+        if any(wording in lowered for wording in wordings):
+            return answer
+    return Answer.REFUSED
+
+
+class PublicRelay:
+    """Every endpoint of the chain at once; the first acceptance counts."""
+
+    private = False
+
+    def __init__(self, node: Broadcaster) -> None:
+        self._node = node
+
+    async def send(self, raw: bytes, head_number: int) -> Delivery:
+        try:
+            await self._node.send_raw_transaction(raw)
+        except TransactionRefusedError as error:
+            refusals = [reply.message for reply in error.replies if reply.refused]
+            if not refusals:
+                return Delivery(Answer.UNCERTAIN, error.message, certain=False)
+            return Delivery(sort_answer(refusals[0]), refusals[0], error.certain)
+        return Delivery(Answer.ACCEPTED)
