@@ -43,9 +43,7 @@ class Follower:
             gone.append(self._blocks.pop())
             if self._blocks[-1][0].number < new[-1].number:
                 new.append(await self._header(new[-1].parent_hash))
-        fresh = []
-        for header in reversed(new[:-1]):
-            fresh.append((header, await self._logs(header)))
+        fresh = [(header, await self._logs(header)) for header in reversed(new[:-1])]
         self._blocks += fresh
         advance = Advance(
             head,

@@ -217,7 +217,6 @@ POSITIONS = Getter("positions(uint256)", _ints3)
 
 # DToken
 TOTAL_MINTED = Getter("totalMinted()", _uint)
-EXISTS = Getter("exists(uint256)", _bool)
 OWNER_OF = Getter("getOwnerOf(uint256)", _address)
 
 # OracleManager, OracleOffChain, OracleChainlink, OracleWoo

@@ -417,7 +417,7 @@ def total_minted(parts: Wiring) -> Plan[int]:
 def account(
     parts: Wiring, p_token_id: int, ids: Mapping[str, str], guess: Iterable[str] = ()
 ) -> Plan[AccountRead | None]:
-    """One trader, None if the pToken does not exist.
+    """One trader, None if the pToken does not exist (``exists`` is no more than an owner that isn't zero).
 
     ``ids`` maps symbol addresses to symbol ids. ``guess`` are symbol addresses that the account probably holds: when it
     holds no others, one round of reading is enough. A symbol that the manager no longer lists goes by its address,
@@ -426,18 +426,17 @@ def account(
     token = abi.uint_word(p_token_id)
     guessed = list(dict.fromkeys(guess))
     results = yield [
-        abi.EXISTS.at(parts.p_token, token),
         abi.OWNER_OF.at(parts.p_token, token),
         abi.TD_INFOS.at(parts.pool, token),
         abi.ACTIVE_SYMBOLS.at(parts.symbol_manager, token),
         *(abi.POSITIONS.at(address, token) for address in guessed),
     ]
-    if not abi.EXISTS.answer(results[0], parts.p_token):
+    owner = abi.OWNER_OF.optional(results[0]) or ZERO_ADDRESS
+    if owner == ZERO_ADDRESS:
         return None
-    owner = abi.OWNER_OF.optional(results[1]) or ZERO_ADDRESS
-    vault, amount_b0 = abi.TD_INFOS.answer(results[2], parts.pool)
-    active = abi.ACTIVE_SYMBOLS.answer(results[3], parts.symbol_manager)
-    positions = dict(zip(guessed, results[4:], strict=True))
+    vault, amount_b0 = abi.TD_INFOS.answer(results[1], parts.pool)
+    active = abi.ACTIVE_SYMBOLS.answer(results[2], parts.symbol_manager)
+    positions = dict(zip(guessed, results[3:], strict=True))
     if missing := [address for address in active if address not in positions]:
         more = yield [abi.POSITIONS.at(address, token) for address in missing]
         positions |= dict(zip(missing, more, strict=True))
