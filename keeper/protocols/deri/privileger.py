@@ -5,6 +5,9 @@ Source: ``PrivilegerImplementation.isQualifiedLiquidator``.
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 from keeper.model import Eligibility
 from keeper.protocols.deri.state import PrivilegerState, Stake
 
@@ -25,19 +28,26 @@ def is_qualified(privileger: PrivilegerState | None, liquidator: str, at: int) -
     return privileger.stakes_count > 0 and stake.amount * privileger.stakes_count >= privileger.stakes_total
 
 
-def missing_stake(privileger: PrivilegerState, liquidator: str) -> int:
-    """The least deposit that brings ``liquidator`` up to the average, in DERI's 18 decimals; 0 if it is there.
+def others_of(privileger: PrivilegerState, liquidator: str) -> tuple[int, int]:
+    """What everybody but ``liquidator`` has staked together, and how many they are."""
+    amount = stake_of(privileger, liquidator).amount
+    return privileger.stakes_total - amount, privileger.stakes_count - (1 if amount else 0)
 
-    With ``s`` staked, ``n`` stakers (this one counted) and total ``S``: the least ``d`` with ``(s+d)*n >= S+d``, and no
-    less than the privileger takes. A sole staker is the average by any deposit.
+
+def missing_stake(privileger: PrivilegerState, liquidator: str, margin_percent: Decimal = Decimal(0)) -> int:
+    """The least deposit with which ``liquidator`` is no less than the average, in raw units of DERI; 0 if it is there.
+
+    With a margin it is still so when the others, as many as they are, have added that share of what they hold now.
+    With ``t`` staked by one and ``O`` by ``k`` others, ``t * (k+1) >= O + t`` is ``t * k >= O``: no less than their
+    average. The privileger takes nothing below its least deposit. A sole staker is the average by any deposit.
     """
-    stake = stake_of(privileger, liquidator)
-    stakers = privileger.stakes_count + (0 if stake.amount else 1)
-    short = privileger.stakes_total - stake.amount * stakers
-    if stake.amount and short <= 0:
+    stake = stake_of(privileger, liquidator).amount
+    total, count = others_of(privileger, liquidator)
+    total += int(total * Fraction(margin_percent) / 100)
+    short = (-(-total // count) if count else 0) - stake
+    if stake and short <= 0:
         return 0
-    needed = -(-short // (stakers - 1)) if stakers > 1 else 0
-    return max(needed, privileger.min_deposit_amount, 1)
+    return max(short, privileger.min_deposit_amount, 1)
 
 
 def eligibility(privileger: PrivilegerState | None, liquidator: str, at: int) -> Eligibility:
@@ -47,33 +57,26 @@ def eligibility(privileger: PrivilegerState | None, liquidator: str, at: int) ->
     stake = stake_of(privileger, liquidator)
     qualified = is_qualified(privileger, liquidator, at)
     short = missing_stake(privileger, liquidator)
+    lock_s = privileger.min_lock_time_s
+    average = deri(-(-privileger.stakes_total // privileger.stakes_count)) if privileger.stakes_count else "nothing"
+    staked = f"{deri(stake.amount)} staked, the average is {average}"
+    if qualified:
+        return Eligibility(True, "qualified", staked)
     if qualified is None:
-        unlocked = stake.timestamp + privileger.min_lock_time_s
+        unlocked = stake.timestamp + lock_s
         remedy = "wait; a further deposit would start the lock anew"
+        afterwards = "then it qualifies"
         if short:
             remedy = f"deposit another {deri(short)} now rather than later: every deposit starts the lock anew"
-        return Eligibility(
-            False,
-            "locked",
-            f"the stake of {deri(stake.amount)} is locked for another {unlocked - at} s",
-            unlocked,
-            remedy,
-        )
-    average = deri(-(-privileger.stakes_total // privileger.stakes_count)) if privileger.stakes_count else "nothing"
-    if qualified:
-        return Eligibility(True, "qualified", f"{deri(stake.amount)} staked, the average is {average}")
-    lock = f"; the lock then runs {privileger.min_lock_time_s} s"
-    if stake.amount == 0:
-        return Eligibility(
-            False, "never-staked", f"no DERI is staked, the average is {average}", None, f"deposit {deri(short)}{lock}"
-        )
-    return Eligibility(
-        False,
-        "below-average",
-        f"{deri(stake.amount)} staked, the average is {average}",
-        None,
-        f"deposit another {deri(short)}{lock}, for the whole stake",
-    )
+            afterwards = "even then it is not enough"
+        return Eligibility(False, "locked", f"{staked}; locked for {unlocked - at} s, {afterwards}", unlocked, remedy)
+    if stake.amount:
+        remedy = f"deposit another {deri(short)}; the whole stake is then locked for {lock_s} s"
+        return Eligibility(False, "below-average", staked, None, remedy)
+    remedy = f"deposit {deri(short)}, then wait {lock_s} s for the lock to end"
+    if stake.timestamp:
+        return Eligibility(False, "withdrawn", f"all DERI was withdrawn, the average is {average}", None, remedy)
+    return Eligibility(False, "never-staked", f"no DERI was ever staked, the average is {average}", None, remedy)
 
 
 def deri(amount: int) -> str:
