@@ -107,6 +107,11 @@ class Dispatch:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     async def close(self, grace_seconds: float) -> None:
         """Wait for answers that are under way, for so long."""
         if self._tasks:

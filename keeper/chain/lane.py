@@ -41,7 +41,18 @@ from keeper.chain.books import Alert, Books, Claims, Realised
 from keeper.chain.budget import DAY_SECONDS, Budget, Limits
 from keeper.chain.dispatch import Dispatch, Draft
 from keeper.chain.fee_watch import FeeWatch
-from keeper.chain.gas import ETHEREUM, Demand, FeeMarket, FeeRules, FeeSettings, bid, bumped, next_base_fee_wei
+from keeper.chain.gas import (
+    ETHEREUM,
+    POLICIES,
+    TRANSFER_GAS,
+    Demand,
+    FeeMarket,
+    FeeRules,
+    FeeSettings,
+    bid,
+    bumped,
+    next_base_fee_wei,
+)
 from keeper.chain.nonces import Nonces, Slot
 from keeper.chain.receipts import Node, tally
 from keeper.chain.recovery import recover
@@ -162,6 +173,12 @@ class Lane:
         self._books.pauses.resume(market, account)
         self._books.clear_alert(f"account-stopped:{market}:{account}")
 
+    def fee_per_gas_wei(self, head: Header) -> int:
+        """What a unit of gas is expected to cost a fresh transaction in the block after ``head``."""
+        market = self._market(head)
+        fees = POLICIES[self._settings.fees.policy](self._settings.fees, market, Demand(0, TRANSFER_GAS))
+        return fees.price_at(market.base_fee_wei or 0)
+
     @property
     def balance_wei(self) -> int:
         """The wallet's balance as of the last look."""
@@ -228,6 +245,10 @@ class Lane:
                 await self._journal.checkpoint()
         self._dispatch.spawn(self._fee_watch.refresh())
 
+    async def answered(self) -> None:
+        """Wait until the nodes have answered everything that was handed over so far."""
+        await self._dispatch.idle()
+
     async def close(self, grace_seconds: float = 3.0) -> None:
         """Send nothing new, wait a little for answers, and complete the journal. What is in flight stays so."""
         self._closing = True
@@ -252,7 +273,7 @@ class Lane:
         """Price, sign, journal and hand over one chunk; whoever calls has the turn."""
         drafts: list[Draft] = []
         dropped: list[tuple[Liquidation, str]] = []
-        market = self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
+        market = self._market(head)
         room = self._budget.room(self._clock())
         at_risk_wei = self._nonces.at_risk_wei()
         spare, fresh = self._nonces.spare(), self._nonces.next
@@ -285,6 +306,9 @@ class Lane:
         for item, reason in dropped:
             self._books.release(item.market, item.account)
             self._skip(item, reason)
+
+    def _market(self, head: Header) -> FeeMarket:
+        return self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
 
     def _price(self, item: Liquidation, market: FeeMarket, spare: Slot | None, fresh: int) -> tuple[Slot, Fees | None]:
         """Where to put a liquidation, and its fees: a spare nonce if it pays what that one needs, else a fresh one."""
@@ -336,7 +360,7 @@ class Lane:
         return True
 
     async def _mend(self, head: Header) -> None:
-        market = self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
+        market = self._market(head)
         count = self._settlement.count
         await self._find_gap(count)
         room = self._budget.room(self._clock()).wei - self._nonces.at_risk_wei()
