@@ -19,17 +19,14 @@ interface IVToken {
 
     function accrueInterest() external returns (uint256 failure);
 
+    function mint(uint256 amount) external returns (uint256 failure);
+
+    /// For the native coin.
+    function mint() external payable;
+
     function redeem(uint256 vTokens) external returns (uint256 failure);
 
     function redeemUnderlying(uint256 amount) external returns (uint256 failure);
-}
-
-interface IVTokenErc20 is IVToken {
-    function mint(uint256 amount) external returns (uint256 failure);
-}
-
-interface IVTokenNative is IVToken {
-    function mint() external payable;
 }
 
 interface IPriceOracle {

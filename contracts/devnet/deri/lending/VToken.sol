@@ -3,14 +3,17 @@ pragma solidity ^0.8.24;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {IComptroller, IVToken, IVTokenErc20, IVTokenNative} from "../../../interfaces/deri/ILending.sol";
+import {IComptroller, IVToken} from "../../../interfaces/deri/ILending.sol";
 
 /// A lending market. Borrowers' interest makes each vToken worth more; it is written down only when somebody acts,
 /// so `exchangeRateStored` lags behind what a redemption gives. Refusals are error codes, as Venus has them.
-abstract contract VToken is IVToken {
+contract VToken is IVToken {
+    using SafeERC20 for IERC20;
+
     uint256 internal constant REJECTED = 3;
 
     address public immutable comptroller;
+    /// Zero for the native coin.
     address public immutable underlying;
     /// Simple interest on all that is borrowed, 18-decimal, per second.
     uint256 public immutable borrowRatePerSecond;
@@ -37,10 +40,9 @@ abstract contract VToken is IVToken {
         accrualTimestamp = block.timestamp;
     }
 
-    /// The market's own holdings of the underlying, before a payment that comes along.
-    function getCash() public view virtual returns (uint256);
-
-    function _pay(address to, uint256 amount) internal virtual;
+    function getCash() public view returns (uint256) {
+        return underlying == address(0) ? address(this).balance : IERC20(underlying).balanceOf(address(this));
+    }
 
     function exchangeRateStored() public view virtual returns (uint256) {
         return totalSupply == 0 ? 1e18 : (getCash() + totalBorrows) * 1e18 / totalSupply;
@@ -57,6 +59,23 @@ abstract contract VToken is IVToken {
         borrowIndex += borrowIndex * factor / 1e18;
         accrualTimestamp = block.timestamp;
         return 0;
+    }
+
+    function mint(uint256 amount) external returns (uint256) {
+        require(underlying != address(0), "VToken: takes the native coin");
+        accrueInterest();
+        uint256 rate = exchangeRateStored();
+        IERC20(underlying).safeTransferFrom(msg.sender, address(this), amount);
+        _mint(msg.sender, amount, rate);
+        return 0;
+    }
+
+    function mint() external payable {
+        require(underlying == address(0), "VToken: takes a token");
+        accrueInterest();
+        uint256 cashBefore = getCash() - msg.value;
+        uint256 rate = totalSupply == 0 ? 1e18 : (cashBefore + totalBorrows) * 1e18 / totalSupply;
+        _mint(msg.sender, msg.value, rate);
     }
 
     function transfer(address to, uint256 vTokens) external returns (bool) {
@@ -88,7 +107,7 @@ abstract contract VToken is IVToken {
         return 0;
     }
 
-    function _mint(address account, uint256 amount, uint256 rate) internal {
+    function _mint(address account, uint256 amount, uint256 rate) private {
         uint256 vTokens = amount * 1e18 / rate;
         totalSupply += vTokens;
         balanceOf[account] += vTokens;
@@ -104,49 +123,13 @@ abstract contract VToken is IVToken {
         _pay(msg.sender, amount);
         return 0;
     }
-}
 
-contract VTokenErc20 is VToken, IVTokenErc20 {
-    using SafeERC20 for IERC20;
-
-    constructor(address comptroller_, address underlying_, uint256 borrowRatePerSecond_)
-        VToken(comptroller_, underlying_, borrowRatePerSecond_)
-    {}
-
-    function mint(uint256 amount) external returns (uint256) {
-        accrueInterest();
-        uint256 rate = exchangeRateStored();
-        IERC20(underlying).safeTransferFrom(msg.sender, address(this), amount);
-        _mint(msg.sender, amount, rate);
-        return 0;
-    }
-
-    function getCash() public view override returns (uint256) {
-        return IERC20(underlying).balanceOf(address(this));
-    }
-
-    function _pay(address to, uint256 amount) internal override {
-        IERC20(underlying).safeTransfer(to, amount);
-    }
-}
-
-contract VTokenNative is VToken, IVTokenNative {
-    constructor(address comptroller_, uint256 borrowRatePerSecond_)
-        VToken(comptroller_, address(0), borrowRatePerSecond_)
-    {}
-
-    function mint() external payable {
-        accrueInterest();
-        uint256 rate = totalSupply == 0 ? 1e18 : (getCash() - msg.value + totalBorrows) * 1e18 / totalSupply;
-        _mint(msg.sender, msg.value, rate);
-    }
-
-    function getCash() public view override returns (uint256) {
-        return address(this).balance;
-    }
-
-    function _pay(address to, uint256 amount) internal override {
-        (bool sent,) = to.call{value: amount}("");
-        require(sent, "VTokenNative: payment refused");
+    function _pay(address to, uint256 amount) private {
+        if (underlying == address(0)) {
+            (bool sent,) = to.call{value: amount}("");
+            require(sent, "VToken: payment refused");
+        } else {
+            IERC20(underlying).safeTransfer(to, amount);
+        }
     }
 }

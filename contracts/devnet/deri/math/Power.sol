@@ -78,7 +78,7 @@ library Power {
     /// 2^(e / 2^64) * 2^64.
     function exp2_64x64(int256 e) internal pure returns (int256) {
         require(e < 2 ** 70, "Power.exp2_64x64: overflow");
-        if (e < -2 ** 70) return 0;
+        if (e < -(2 ** 70)) return 0;
         bytes memory roots = ROOTS_OF_TWO;
         unchecked {
             uint256 result = 2 ** 127;

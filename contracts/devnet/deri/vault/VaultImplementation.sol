@@ -3,7 +3,7 @@ pragma solidity ^0.8.24;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {IComptroller, IVToken, IVTokenErc20, IVTokenNative} from "../../../interfaces/deri/ILending.sol";
+import {IComptroller, IVToken} from "../../../interfaces/deri/ILending.sol";
 import {IVault} from "../../../interfaces/deri/IVault.sol";
 import {NameVersion} from "../proxy/NameVersion.sol";
 
@@ -57,10 +57,10 @@ contract VaultImplementation is IVault, NameVersion {
             require(failure == 0, "VaultImplementation.mint: enterMarkets error");
         }
         if (vToken == vTokenETH) {
-            IVTokenNative(vToken).mint{value: msg.value}();
+            IVToken(vToken).mint{value: msg.value}();
         } else {
             IERC20(IVToken(vToken).underlying()).forceApprove(vToken, amount);
-            require(IVTokenErc20(vToken).mint(amount) == 0, "VaultImplementation.mint: mint error");
+            require(IVToken(vToken).mint(amount) == 0, "VaultImplementation.mint: mint error");
         }
     }
 
