@@ -164,6 +164,10 @@ class Lane:
             if slot.current.intent.market == market and not slot.useless and not slot.current.cancels
         )
 
+    def sent(self, transaction_hash: str) -> bool:
+        """Whether a transaction is one of those that this lane has under way."""
+        return any(slot.by_hash(transaction_hash) for slot in self._nonces.slots.values())
+
     def held_back(self, market: str, account: str, number: int) -> str:
         """Why the account would be refused for block ``number``; empty if it would not."""
         return self._books.refusal(market, account, number)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from keeper.model import Advance, Header, Liquidation, Outcome, OutcomeState
+from keeper.model import Header, Liquidation, Outcome, OutcomeState
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +33,19 @@ class Executor(Protocol):
         """Carry a batch out in its order. Returns once every one is handed over; what became of them is told later."""
         ...
 
-    async def on_advance(self, advance: Advance) -> None:
+    def held_back(self, sender: str, market: str, account: str, number: int) -> str:
+        """Why an account is not to be touched in block ``number`` (in flight, or paused); empty if it may be."""
+        ...
+
+    def withdraw(self, market: str, account: str, reason: str) -> None:
+        """What is on its way for the account has become useless."""
+        ...
+
+    def closed(self, market: str, account: str, transaction_hash: str) -> bool:
+        """The chain shows the account liquidated by that transaction. True if it is one of ours."""
+        ...
+
+    async def on_head(self, head: Header) -> None:
         """Look after what is on its way: receipts, ages, replacements."""
         ...
 
@@ -61,7 +73,16 @@ class Observer:
             _log.info("would liquidate", market=item.market, account=item.account, reward_b0=item.reward_b0)
             self._listener(Outcome(item.market, item.account, OutcomeState.SKIPPED, "observing: nothing is sent"))
 
-    async def on_advance(self, advance: Advance) -> None:
+    def held_back(self, sender: str, market: str, account: str, number: int) -> str:
+        return ""
+
+    def withdraw(self, market: str, account: str, reason: str) -> None:
+        """Nothing is on its way."""
+
+    def closed(self, market: str, account: str, transaction_hash: str) -> bool:
+        return False
+
+    async def on_head(self, head: Header) -> None:
         """Nothing is on its way."""
 
     async def close(self) -> None:

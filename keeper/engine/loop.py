@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from keeper.engine.executors import Executor
-from keeper.engine.planner import Skip, Terms, decide
+from keeper.engine.planner import Skip, Terms, Withdrawal, decide
 from keeper.errors import ChainError
 from keeper.model import (
     Advance,
@@ -88,7 +88,6 @@ class MarketLoop:
         decisions: DecisionLog,
         worth: Worth,
         save: Save,
-        held_back: Callable[[str], bool],
     ) -> None:
         self.market = market
         self.tally = Tally()
@@ -100,10 +99,11 @@ class MarketLoop:
         self._decisions = decisions
         self._worth = worth
         self._save = save
-        self._paused = held_back
         self._inputs: asyncio.Queue[Advance | PriceTick] = asyncio.Queue()
         self._behind: Advance | None = None
         self._settling: dict[str, int] = {}
+        self._closed: set[str] = set()
+        """Accounts that the chain shows closed by us while the lane still waits for the receipt."""
         self._told: dict[str, str] = {}
         self._stopped_by = ""
 
@@ -175,6 +175,10 @@ class MarketLoop:
             self._behind = None
         self.head = advance.head
         self._settling = {account: block for account, block in self._settling.items() if block > advance.head.number}
+        self._closed &= set(self._executor.in_flight(self.market.name))
+        for account, transaction_hash in self.market.closures(advance.logs):
+            if self._executor.closed(self.market.name, account, transaction_hash):
+                self._closed.add(account)
         return True
 
     async def _round(self, seen_ns: int) -> None:
@@ -196,13 +200,17 @@ class MarketLoop:
             window,
             terms,
             in_flight=in_flight,
-            held_back=self._held_back(),
+            held_back=_HeldBack(self._refuses(sender, window)),
             gas_available=head.gas_limit,
             seen_ns=seen_ns,
             now_ns=time.perf_counter_ns,
         ):
             if isinstance(decision, Skip):
                 skips.append(decision)
+                continue
+            if isinstance(decision, Withdrawal):
+                if decision.account not in self._closed:
+                    self._executor.withdraw(self.market.name, decision.account, decision.reason)
                 continue
             if sender is None:
                 skips.append(Skip(decision.account, self._refusal(), decision.reward_b0))
@@ -216,8 +224,15 @@ class MarketLoop:
             await self._submit(batch, sender, head)
         await self._tell(skips, window)
 
-    def _held_back(self) -> _HeldBack:
-        return _HeldBack(self._settling, self._paused)
+    def _refuses(self, sender: str | None, window: Window) -> Callable[[str], bool]:
+        def refuses(account: str) -> bool:
+            if account in self._settling:
+                return True
+            if sender is None:
+                return False
+            return bool(self._executor.held_back(sender, self.market.name, account, window.number))
+
+        return refuses
 
     async def _submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         self.tally.decided += len(batch)
@@ -281,11 +296,10 @@ def _joined(earlier: Advance, later: Advance) -> Advance:
 
 
 class _HeldBack:
-    """A collection of the accounts that are not to be touched now."""
+    """The accounts that are not to be touched now, as a collection."""
 
-    def __init__(self, settling: dict[str, int], paused: Callable[[str], bool]) -> None:
-        self._settling = settling
-        self._paused = paused
+    def __init__(self, refuses: Callable[[str], bool]) -> None:
+        self._refuses = refuses
 
     def __contains__(self, account: object) -> bool:
-        return account in self._settling or (isinstance(account, str) and self._paused(account))
+        return isinstance(account, str) and self._refuses(account)

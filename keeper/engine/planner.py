@@ -44,6 +44,14 @@ class Skip:
     lasting: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """An account that is on its way and healthy again at the present prices: its transaction would revert."""
+
+    account: str
+    reason: str
+
+
 def decide(
     market: str,
     round_: Round,
@@ -55,7 +63,7 @@ def decide(
     gas_available: int,
     seen_ns: int,
     now_ns: Callable[[], int],
-) -> Iterator[Liquidation | Skip]:
+) -> Iterator[Liquidation | Skip | Withdrawal]:
     """Decide on one block's liquidations, one by one, so that the first can leave before the last is decided.
 
     ``in_flight`` are the accounts that earlier transactions for the same block will close, oldest first: they are
@@ -64,8 +72,11 @@ def decide(
     """
     pending = tuple(in_flight)
     for account in pending:
-        if round_.assess(account).verdict is Verdict.LIQUIDATABLE:
+        assessment = round_.assess(account)
+        if assessment.verdict is Verdict.LIQUIDATABLE:
             round_.close(account)
+        elif assessment.verdict is Verdict.HEALTHY:
+            yield Withdrawal(account, assessment.reason)
     for account in round_.candidates():
         if account in held_back or account in pending:
             continue

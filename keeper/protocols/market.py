@@ -93,6 +93,10 @@ class Market(Protocol):
         """Whether ``liquidator`` may liquidate at that second, from the mirror alone (no I/O)."""
         ...
 
+    def closures(self, logs: Sequence[Log]) -> Sequence[tuple[str, str]]:
+        """Accounts that these logs show liquidated, each with the hash of the transaction that did it."""
+        ...
+
     def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:
         """What a mined liquidation really paid, from its receipt's logs, in raw units of the reward token."""
         ...

@@ -76,6 +76,9 @@ class Figures:
     def eligibility(self, liquidator: str, at: int) -> Eligibility:
         return Eligibility(self.allowed, "qualified" if self.allowed else "never-staked", "")
 
+    def closures(self, logs: Sequence[Log]) -> Sequence[tuple[str, str]]:
+        return [("a", log.transaction_hash) for log in logs]
+
     def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:
         return 0
 
@@ -86,6 +89,8 @@ class Figures:
         return list(self.weak)
 
     def assess(self, account: str) -> Assessment:
+        if account not in self.weak:
+            return Assessment(account, Verdict.HEALTHY, "cannot liquidate")
         return Assessment(account, Verdict.LIQUIDATABLE, "", reward_b0=5, value_e18=5 * 10**18, gas=100_000)
 
     def close(self, account: str) -> None:
@@ -100,12 +105,25 @@ class Sent:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.paused: set[str] = set()
+        self.flying: list[str] = []
+        self.withdrawn: list[str] = []
+        self.ours: set[str] = set()
 
     def senders(self) -> Sequence[str]:
         return (SENDER,)
 
     def in_flight(self, market: str) -> Sequence[str]:
-        return ()
+        return self.flying
+
+    def held_back(self, sender: str, market: str, account: str, number: int) -> str:
+        return "paused" if account in self.paused else ""
+
+    def withdraw(self, market: str, account: str, reason: str) -> None:
+        self.withdrawn.append(account)
+
+    def closed(self, market: str, account: str, transaction_hash: str) -> bool:
+        return transaction_hash in self.ours
 
     def fee_per_gas_wei(self, head: Header) -> int:
         return 10**9
@@ -113,7 +131,7 @@ class Sent:
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         self.batches.append([item.account for item in batch])
 
-    async def on_advance(self, advance: Advance) -> None: ...
+    async def on_head(self, head: Header) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -148,7 +166,6 @@ class Desk:
         self.sent = Sent()
         self.reasons = Reasons()
         self.saved: list[int] = []
-        self.paused: set[str] = set()
         self._saved = asyncio.Event()
         self.loop = MarketLoop(
             self.market,
@@ -158,7 +175,6 @@ class Desk:
             self.reasons,
             Worth(300 * 10**18, 0),
             self._save,
-            self.paused.__contains__,
         )
 
     async def _save(self, head: Header, rows: Sequence[Row]) -> None:
@@ -237,7 +253,7 @@ async def test_a_mined_account_is_not_touched_until_the_mirror_has_seen_that_blo
 async def test_a_paused_account_is_left_while_others_go() -> None:
     async with running() as desk:
         desk.market.weak = ["a", "b"]
-        desk.paused.add("a")
+        desk.sent.paused.add("a")
         await desk.advance(2)
         assert desk.sent.batches == [["b"]]
 
@@ -288,3 +304,23 @@ async def test_a_block_that_cannot_be_read_is_tried_again_without_a_new_one() ->
         await asyncio.wait_for(desk._saved.wait(), 5)
         assert desk.sent.batches == [["a"]]
         assert desk.market.applied[-1].head == header(2)
+
+
+CLOSING = Log(SENDER, (b"\x01" * 32,), b"", 2, "0x2", "0xaa", 0)
+
+
+async def test_what_is_on_its_way_and_healthy_again_is_withdrawn() -> None:
+    async with running() as desk:
+        desk.sent.flying = ["a"]
+        await desk.advance(2)
+        assert desk.sent.withdrawn == ["a"]
+
+
+async def test_what_we_closed_ourselves_is_not_withdrawn_while_its_receipt_is_on_its_way() -> None:
+    async with running() as desk:
+        desk.sent.flying = ["a"]
+        desk.sent.ours = {"0xaa"}
+        desk._saved.clear()
+        desk.loop.offer(Advance(header(2), (CLOSING,)))
+        await asyncio.wait_for(desk._saved.wait(), 5)
+        assert desk.sent.withdrawn == []

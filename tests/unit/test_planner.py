@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keeper.engine.planner import Skip, Terms, decide
+from keeper.engine.planner import Skip, Terms, Withdrawal, decide
 from keeper.model import Assessment, Liquidation, Verdict, Window
 from keeper.protocols.market import ContractCall
 
@@ -43,7 +43,7 @@ def run(
     in_flight: Sequence[str] = (),
     held_back: Sequence[str] = (),
     gas: int = 30_000_000,
-) -> list[Liquidation | Skip]:
+) -> list[Liquidation | Skip | Withdrawal]:
     return list(
         decide(
             "lite",
@@ -59,7 +59,7 @@ def run(
     )
 
 
-def names(decisions: Sequence[Liquidation | Skip]) -> list[str]:
+def names(decisions: Sequence[Liquidation | Skip | Withdrawal]) -> list[str]:
     return [d.account for d in decisions if isinstance(d, Liquidation)]
 
 

@@ -134,6 +134,16 @@ class DeriMarket:
         """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes."""
         return privileger.eligibility(self.mirror.state.privileger, liquidator, at)
 
+    def closures(self, logs: Sequence[Log]) -> Sequence[tuple[str, str]]:
+        """Accounts liquidated: ``Trade`` with a fee of -1, one for each symbol closed."""
+        found: dict[tuple[str, str], None] = {}
+        for log in logs:
+            if log.topics[:1] == (abi.TRADE,) and log.address == self.mirror.wiring.symbol_manager:
+                trade = abi.trade_of(log)
+                if trade.fee == abi.LIQUIDATED_FEE:
+                    found[str(trade.p_token_id), log.transaction_hash] = None
+        return list(found)
+
     def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:
         """What the receipt's logs say was paid: B0's ``Transfer`` from the pool to one of our liquidators."""
         parts = self.mirror.wiring

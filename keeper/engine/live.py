@@ -1,0 +1,53 @@
+"""The live end of a plan: the lanes of one chain, one for each signer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from keeper.chain.gas import next_base_fee_wei
+from keeper.chain.lane import Lane
+from keeper.model import Header, Liquidation
+
+
+class LiveExecutor:
+    """Sends through whichever lane the loop has chosen. The lanes do the rest."""
+
+    def __init__(self, lanes: Sequence[Lane], tip_wei: int) -> None:
+        self._lanes: Mapping[str, Lane] = {lane.address: lane for lane in lanes}
+        self._tip_wei = tip_wei
+
+    def senders(self) -> Sequence[str]:
+        return tuple(self._lanes)
+
+    def in_flight(self, market: str) -> Sequence[str]:
+        return [account for lane in self._lanes.values() for account in lane.accounts_in_flight(market)]
+
+    def held_back(self, sender: str, market: str, account: str, number: int) -> str:
+        return self._lanes[sender].held_back(market, account, number)
+
+    def fee_per_gas_wei(self, head: Header) -> int:
+        return (next_base_fee_wei(head) or 0) + self._tip_wei
+
+    async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
+        await self._lanes[sender].submit(batch, head)
+
+    def withdraw(self, market: str, account: str, reason: str) -> None:
+        for lane in self._lanes.values():
+            lane.withdraw(market, account, reason)
+
+    def closed(self, market: str, account: str, transaction_hash: str) -> bool:
+        if any(lane.sent(transaction_hash) for lane in self._lanes.values()):
+            return True
+        for lane in self._lanes.values():
+            if lane.in_flight(market, account):
+                lane.withdraw(market, account, "somebody else was first")
+                lane.lost(market)
+        return False
+
+    async def on_head(self, head: Header) -> None:
+        for lane in self._lanes.values():
+            await lane.on_head(head)
+
+    async def close(self) -> None:
+        for lane in self._lanes.values():
+            await lane.close()
