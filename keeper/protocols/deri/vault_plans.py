@@ -54,7 +54,7 @@ def vault_market(parts: Wiring, v_token: str) -> Plan[VaultMarket]:
         is_base=is_base,
         swap_oracle_id=None if is_base or swap_oracle_id is None or not int(swap_oracle_id, 16) else swap_oracle_id,
         underlying_decimals=18 if underlying == ZERO_ADDRESS else abi.DECIMALS.optional(results[0]) or 18,
-        max_slippage_ratio=max_slippage,
+        max_slippage_ratio=0 if is_base else max_slippage,
     )
     return (yield from vault_units(parts, market))
 
