@@ -113,6 +113,8 @@ class ChainSettings(_Section):
     """Widens the window in which the next block's timestamp is expected."""
     gas: GasSettings = GasSettings()
     signers: tuple[SignerSettings, ...] = ()
+    liquidator: Address | None = None
+    """Whose place dry-run and observe take when no signer is configured."""
     private_relay: Endpoint | None = Field(default=None, repr=False)
 
 

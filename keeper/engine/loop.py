@@ -29,7 +29,7 @@ from keeper.model import (
     Reader,
     Window,
 )
-from keeper.protocols.market import Market, Row
+from keeper.protocols.market import Market, Row, Worth
 
 _log = structlog.get_logger(__name__)
 
@@ -55,14 +55,6 @@ class Clock(Protocol):
 
 
 Save = Callable[[Header, Sequence[Row]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What the operator wants of a market's liquidations, in its unit of account."""
-
-    native_price_e18: int
-    min_profit_e18: int
 
 
 @dataclass(slots=True)

@@ -28,6 +28,15 @@ class Row:
     """None deletes the row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What the operator wants of a market's liquidations, in the market's unit of account with 18 decimals."""
+
+    native_price_e18: int
+    """What one native coin is worth."""
+    min_profit_e18: int
+
+
 class Round(Protocol):
     """A what-if copy of the market at the next block: closing an account changes what later assessments see."""
 

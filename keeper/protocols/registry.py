@@ -6,10 +6,11 @@ To add a protocol: write its ``Market``, give it a settings section with a ``pro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from keeper.errors import ConfigError
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
-from keeper.protocols.market import Market
+from keeper.protocols.market import Market, Worth
 from keeper.settings import DeriSettings, MarketSettings
 
 
@@ -28,3 +29,19 @@ def make_market(name: str, settings: MarketSettings, liquidators: Sequence[str])
     raise ConfigError(
         "a protocol that the keeper knows", f"market {name!r} is of {settings.protocol!r}", "use one of: deri-v3"
     )
+
+
+def contract_of(settings: MarketSettings) -> str:
+    """The address that tells a market from every other of its chain."""
+    return settings.pool if isinstance(settings, DeriSettings) else settings.vault
+
+
+def worth_of(settings: MarketSettings) -> Worth:
+    """What the operator wants of a liquidation, in the market's unit of account (Deri: B0, Meridian: USD)."""
+    if isinstance(settings, DeriSettings):
+        return Worth(_e18(settings.native_price_b0), _e18(settings.min_profit_b0))
+    return Worth(_e18(settings.native_price_usd), _e18(settings.min_profit_usd))
+
+
+def _e18(value: Decimal) -> int:
+    return int(value * 10**18)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from keeper.engine.loop import MarketLoop, Worth
+from keeper.engine.loop import MarketLoop
 from keeper.errors import ChainError
 from keeper.model import (
     Advance,
@@ -23,7 +23,7 @@ from keeper.model import (
     Verdict,
     Window,
 )
-from keeper.protocols.market import ContractCall, Round, Row
+from keeper.protocols.market import ContractCall, Round, Row, Worth
 
 SENDER = "0x" + "11" * 20
 

@@ -1,0 +1,288 @@
+"""The one place where things are wired together: settings in, a running keeper out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import structlog
+
+from keeper.chain.answers import fields
+from keeper.chain.blocks import header_of
+from keeper.chain.books import Claims
+from keeper.chain.budget import Limits
+from keeper.chain.calls import PinnedReader
+from keeper.chain.clock import Clock
+from keeper.chain.endpoint import Endpoint
+from keeper.chain.gas import FeeSettings
+from keeper.chain.heads import Heads, HistoryLostError
+from keeper.chain.lane import Lane, LaneSettings
+from keeper.chain.relay import PublicRelay
+from keeper.chain.rpc import Rpc
+from keeper.chain.signer import RemoteSigner, Signer, read_key_file, unlock_keystore
+from keeper.engine.executors import Executor, Observer
+from keeper.engine.live import LiveExecutor
+from keeper.engine.loop import MarketLoop
+from keeper.engine.recovery import rebuild, recover
+from keeper.errors import ConfigError, StoreError
+from keeper.model import Header, LogFilter, Outcome, OutcomeState
+from keeper.ops.logs import Secrets
+from keeper.protocols.market import Market, Row
+from keeper.protocols.registry import contract_of, make_market, worth_of
+from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, SignerSettings
+from keeper.store.journal import Journal
+from keeper.store.mirror import Identity, MirrorStore
+
+_log = structlog.get_logger(__name__)
+
+CURSOR_BLOCKS = 32
+"""A market that nothing touches still moves its stored cursor this often."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """One chain at run time: how it is asked, when its next block comes, and who sends on it."""
+
+    name: str
+    settings: ChainSettings
+    rpc: Rpc
+    reader: PinnedReader
+    clock: Clock
+    executor: Executor
+    head: Header
+    loops: dict[str, MarketLoop] = field(default_factory=dict)
+    _heads: asyncio.Queue[Header] = field(default_factory=asyncio.Queue)
+
+    def saw(self, head: Header) -> None:
+        """A market has followed the chain to ``head``; the first to say so moves clock and lanes."""
+        if head.hash != self.head.hash and head.number >= self.head.number:
+            self.head = head
+            self.clock.observe(head)
+            self._heads.put_nowait(head)
+
+    async def tend(self) -> None:
+        """Let the lanes look after what is on its way, at every head; only the newest counts."""
+        while True:
+            head = await self._heads.get()
+            while not self._heads.empty():
+                head = self._heads.get_nowait()
+            await self.executor.on_head(head)
+
+    def tell(self, outcome: Outcome) -> None:
+        """What became of a liquidation, to its market's loop and to the log."""
+        if outcome.state is OutcomeState.SKIPPED:
+            return
+        _log.info(
+            outcome.state.value,
+            market=outcome.market,
+            account=outcome.account,
+            reason=outcome.reason,
+            transaction=outcome.transaction_hash,
+            block=outcome.block_number,
+            reward_b0=outcome.reward_b0,
+            gas_used=outcome.gas_used,
+            fee_wei=outcome.fee_wei,
+        )
+        if (loop := self.loops.get(outcome.market)) is not None:
+            loop.on_outcome(outcome)
+
+
+async def run(settings: Settings, secrets: Secrets) -> None:
+    """Run the keeper until SIGTERM or SIGINT. Raises ``KeeperError`` if it can't start."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    work = asyncio.create_task(_work(settings, secrets))
+    waiting = asyncio.create_task(stopped.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not work.done():
+        _log.info("stopping")
+        work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    _log.info("stopped")
+
+
+async def _work(settings: Settings, secrets: Secrets) -> None:
+    _keep_secret(settings, secrets)
+    async with AsyncExitStack() as stack:
+        journal = await Journal.open(settings.store.path)
+        stack.push_async_callback(journal.close)
+        markets: dict[str, Market] = {}
+        used = {market.chain for market in settings.markets.values()}
+        chains = {name: await _open_chain(name, settings, journal, markets, stack) for name in sorted(used)}
+        for name, wanted in settings.markets.items():
+            senders = chains[wanted.chain].executor.senders()
+            markets[name] = make_market(name, wanted, senders)
+        async with asyncio.TaskGroup() as tasks:
+            for chain in chains.values():
+                tasks.create_task(chain.tend(), name=f"{chain.name}.lanes")
+            for name, wanted in settings.markets.items():
+                chain = chains[wanted.chain]
+                store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
+                follower = _Follower(markets[name], wanted, chain, journal, store)
+                tasks.create_task(follower.run(), name=f"{name}.heads")
+
+
+async def _open_chain(
+    name: str, settings: Settings, journal: Journal, markets: dict[str, Market], stack: AsyncExitStack
+) -> Chain:
+    """Reach a chain, check that it is the right one, and make ready who sends on it."""
+    wanted = settings.chains[name]
+    endpoints = [
+        Endpoint(url, priority=index, requests_per_second=wanted.requests_per_second)
+        for index, url in enumerate(wanted.endpoints)
+    ]
+    rpc = await stack.enter_async_context(Rpc(endpoints, wanted.chain_id))
+    head = header_of(fields(await rpc.request("eth_getBlockByNumber", ["latest", False])))
+    clock = Clock(wanted.clock_slack_seconds)
+    clock.observe(head)
+    chain = Chain(name, wanted, rpc, PinnedReader(rpc), clock, Observer("", lambda outcome: None), head)
+    if settings.mode is Mode.LIVE:
+        chain.executor = await _lanes(chain, journal, markets, stack)
+    else:
+        liquidator = wanted.signers[0].address if wanted.signers else wanted.liquidator
+        if liquidator is None:
+            raise ConfigError(
+                f"the address that would liquidate on {name}", "there is none", f"set chains.{name}.liquidator"
+            )
+        chain.executor = Observer(liquidator, chain.tell)
+    stack.push_async_callback(chain.executor.close)
+    return chain
+
+
+async def _lanes(chain: Chain, journal: Journal, markets: dict[str, Market], stack: AsyncExitStack) -> LiveExecutor:
+    """One lane for each signer, reconciled with the chain."""
+    gas = chain.settings.gas
+    settings = LaneSettings(
+        chain_id=chain.settings.chain_id,
+        fees=FeeSettings(
+            policy=gas.policy,
+            tip_wei=gas.tip_wei,
+            max_fee_wei=gas.max_fee_wei,
+            share_percent=gas.profit_share_percent,
+        ),
+        limits=Limits(_wei(gas.budget_per_hour), _wei(gas.budget_per_day)),
+        low_balance_wei=_wei(gas.low_balance),
+    )
+    claims: Claims = {}
+    lanes = []
+    for entry in chain.settings.signers:
+        signer = await _unlock(entry)
+        stack.push_async_callback(signer.close)
+        lane = Lane(
+            signer,
+            chain.rpc,
+            PublicRelay(chain.rpc),
+            journal,
+            settings,
+            claims=claims,
+            realised=lambda outcome: markets[outcome.market].realised_reward_b0(outcome, outcome.logs),
+            outcomes=chain.tell,
+            alert=_alert,
+        )
+        await lane.start(chain.head)
+        lanes.append(lane)
+    return LiveExecutor(lanes, gas.tip_wei)
+
+
+async def _unlock(entry: SignerSettings) -> Signer:
+    if entry.keystore is not None:
+        return await unlock_keystore(entry.keystore, entry.password_file, entry.address)
+    if entry.key_file is not None:
+        return read_key_file(entry.key_file, entry.address)
+    assert entry.remote is not None
+    return await RemoteSigner.connect(entry.remote, entry.address)
+
+
+async def _open_mirror(
+    name: str, settings: MarketSettings, chain: Chain, journal: Path, stack: AsyncExitStack
+) -> MirrorStore:
+    """The market's mirror, in a file of its own beside the journal."""
+    identity = Identity(chain.settings.chain_id, name, contract_of(settings))
+    store = await MirrorStore.open(journal.with_name(f"{journal.stem}.{name}.mirror.sqlite"), identity)
+    stack.push_async_callback(store.close)
+    return store
+
+
+class _Follower:
+    """Follows the chain for one market: keeps its mirror's store, and starts over when history is lost."""
+
+    def __init__(
+        self, market: Market, settings: MarketSettings, chain: Chain, journal: Journal, store: MirrorStore
+    ) -> None:
+        self._market = market
+        self._chain = chain
+        self._store = store
+        self._heads = Heads(chain.rpc, LogFilter(frozenset()), silence_blocks=chain.settings.silence_blocks)
+        self._loop = MarketLoop(
+            market, chain.reader, chain.clock, chain.executor, journal, worth_of(settings), self._save
+        )
+        chain.loops[market.name] = self._loop
+        self._unwritten: list[Row] = []
+        self._saved = 0
+        self._failing = False
+
+    async def run(self) -> None:
+        head = await recover(self._market, self._store, self._heads, self._chain.reader)
+        while True:
+            _log.info(
+                "watching", market=self._market.name, number=head.number, accounts=self._market.accounts_watched()
+            )
+            try:
+                await self._follow(head)
+            except* HistoryLostError as errors:
+                _log.warning("history lost", market=self._market.name, came=str(errors.exceptions[0]))
+            head = await rebuild(self._market, self._store, self._heads, self._chain.reader)
+
+    async def _follow(self, head: Header) -> None:
+        self._chain.saw(head)
+        async with self._heads, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._loop.run(head), name=f"{self._market.name}.loop")
+            async for advance in self._heads.advances():
+                self._chain.saw(advance.head)
+                self._loop.offer(advance)
+
+    async def _save(self, head: Header, rows: Sequence[Row]) -> None:
+        """Keep what has changed, true at ``head``. A store that can't be written is told once and tried again."""
+        self._heads.log_filter = self._market.log_filter()
+        self._unwritten += rows
+        if not self._unwritten and head.number < self._saved + CURSOR_BLOCKS:
+            return
+        try:
+            await self._store.save(self._unwritten, self._heads.recent.up_to(head.hash))
+        except StoreError as error:
+            if not self._failing:
+                _log.error("store unwritable", market=self._market.name, error=str(error))
+            self._failing = True
+            return
+        if self._failing:
+            _log.info("store writable", market=self._market.name)
+        self._failing = False
+        self._unwritten = []
+        self._saved = head.number
+
+
+def _keep_secret(settings: Settings, secrets: Secrets) -> None:
+    for chain in settings.chains.values():
+        for url in (*chain.endpoints, *filter(None, (chain.private_relay,))):
+            secrets.add_url(url)
+
+
+def _alert(name: str, sentence: str | None) -> None:
+    if sentence is None:
+        _log.info("alert cleared", alert=name)
+    else:
+        _log.warning("alert", alert=name, detail=sentence)
+
+
+def _wei(coins: Decimal) -> int:
+    return int(coins * 10**18)
