@@ -14,7 +14,15 @@ from typing import NamedTuple
 from keeper.fixed import ONE, Panic, add, checked_uint, div, mul, mul_div, rescale, sub, wrap_int256
 from keeper.protocols.deri import vault
 from keeper.protocols.deri.state import AccountState, Flavour, PoolState, Position, SymbolKind, SymbolState
-from keeper.protocols.deri.symbols import COST_LIMIT, FUNDING_LIMIT, Prepared, PreparedSymbol, dpmm_cost, moved
+from keeper.protocols.deri.symbols import (
+    COST_LIMIT,
+    FUNDING_LIMIT,
+    SLIPPAGE,
+    Prepared,
+    PreparedSymbol,
+    dpmm_cost,
+    moved,
+)
 
 _POOL = {Flavour.LITE: "PoolImplementationLite.liquidate: ", Flavour.FULL: "PoolImplementation.liquidate: "}
 
@@ -37,9 +45,11 @@ class Decision(NamedTuple):
     margin: int
     """Margin after funding with unrealised profit and loss: ``margin + traderPnl``."""
     required: int
-    """The maintenance margin requirement. Both are 0 where a symbol or the vault could not be settled."""
+    """The maintenance margin requirement."""
+    settled: bool = True
+    """Whether both figures were computed; else they are 0."""
     waits: bool = False
-    """Only the price-shift guard stands in the way: liquidatable in another block."""
+    """Only the price-shift guard stands in the way, as far as could be computed: look again at another block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ def decide(prepared: Prepared, account: AccountState) -> Decision:
     for position in account.positions:
         symbol = symbols.get(position.symbol_id)
         if symbol is None or symbol.failure:
-            return Decision(guard or (symbol.failure if symbol else unknown_symbol(position.symbol_id)), 0, 0)
+            return _unsettled(guard or (symbol.failure if symbol else unknown_symbol(position.symbol_id)))
         volume = position.volume
         cost = position.cost
         accrued = symbol.cumulative_funding - position.cumulative_funding_per_volume
@@ -139,7 +149,7 @@ def decide(prepared: Prepared, account: AccountState) -> Decision:
     if account.vault is not None:
         liquidity = vault.liquidity(account.vault, prepared.vault_units, prepared.pool.vault_liquidity_multiplier)
         if liquidity is None:
-            return Decision(guard or UNKNOWN_VAULT_MARKET, 0, 0)
+            return _unsettled(guard or UNKNOWN_VAULT_MARKET)
         if liquidity >= COST_LIMIT:
             return _decide_checked(prepared, account)
         margin += liquidity
@@ -147,7 +157,7 @@ def decide(prepared: Prepared, account: AccountState) -> Decision:
         return Decision(guard or pool_revert(prepared.pool.flavour, NO_POSITION), margin, required)
     if margin >= required:
         return Decision(guard or pool_revert(prepared.pool.flavour, CANNOT_LIQUIDATE), margin, required)
-    return Decision(guard, margin, required, bool(guard))
+    return Decision(guard, margin, required, waits=bool(guard))
 
 
 def liquidate(prepared: Prepared, account: AccountState | None, received_b0: Sequence[int] = ()) -> Closed | Refused:
@@ -186,12 +196,16 @@ def unknown_symbol(symbol_id: str) -> str:
     return f"symbol {symbol_id} is not known"
 
 
+def _unsettled(reason: str) -> Decision:
+    return Decision(reason, 0, 0, settled=False)
+
+
 def _decide_checked(prepared: Prepared, account: AccountState) -> Decision:
     result = liquidate(prepared, account)
     settlement = result.settlement
     reason = "" if isinstance(result, Closed) else result.reason
     if settlement is None:
-        return Decision(reason, 0, 0)
+        return Decision(reason, 0, 0, settled=False, waits=reason.endswith(SLIPPAGE))
     margin = settlement.margin + settlement.trader_pnl
     return Decision(reason, margin, settlement.trader_maintenance_margin_required)
 

@@ -32,6 +32,8 @@ _IMPLEMENTATION = {
     SymbolKind.UNKNOWN: "",
 }
 
+SLIPPAGE = "slippage exceeds allowance"
+
 COST_LIMIT = 2**170
 FUNDING_LIMIT = 2**130
 _VOLUME_LIMITS: tuple[int, ...] = tuple(2**bits for bits in (110, 100, 90, 80, 70, 60))
@@ -72,7 +74,7 @@ class PreparedSymbol:
 
     @property
     def guard_failure(self) -> str:
-        return f"{_IMPLEMENTATION[self.params.kind]}.settleOnLiquidate: slippage exceeds allowance"
+        return f"{_IMPLEMENTATION[self.params.kind]}.settleOnLiquidate: {SLIPPAGE}"
 
 
 @dataclass(frozen=True, slots=True)
