@@ -49,7 +49,7 @@ contract FastPriceFeed is ISecondaryPriceFeed {
         }
     }
 
-    function favorFastPrice(address) public view returns (bool) {
+    function favorFastPrice(address) public view virtual returns (bool) {
         return !isSpreadEnabled;
     }
 
