@@ -194,8 +194,6 @@ class Mirror:
 
     def _mark(self, log: Log, *, undone: bool) -> None:
         parts, dirty, topic = self.wiring, self._dirty, log.topics[0] if log.topics else b""
-        if undone:
-            dirty.pool = dirty.all_symbols = True
         if log.address in self._readings:
             self._mark_reading(log, undone=undone)
         elif topic == abi.NEW_IMPLEMENTATION:
