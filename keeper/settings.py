@@ -132,6 +132,10 @@ class DeriSettings(_Section):
     shadow_accounts: int = Field(default=2, ge=0)
     """Accounts compared with the chain by ``eth_call`` each block; 0 turns the shadow check off."""
     shadow_stops_sending: bool = True
+    headroom_alert_percent: Decimal = Field(default=Decimal(5), ge=0)
+    """An alert when the others need to add less than this share of what they staked to put us below the average."""
+    stakes_start_block: int | None = Field(default=None, ge=0)
+    """From where the privileger's events are read, for the rank among the stakers; None: it is not asked for."""
 
 
 class MeridianSettings(_Section):

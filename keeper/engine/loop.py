@@ -85,6 +85,8 @@ class MarketLoop:
         self.tally = Tally()
         self.head: Header | None = None
         self.eligibility: dict[str, Eligibility] = {}
+        self.eligibility_since: dict[str, int] = {}
+        """By sender: the first second at which the present answer, by its reason, was known to hold."""
         self._reader = reader
         self._clock = clock
         self._executor = executor
@@ -238,6 +240,7 @@ class MarketLoop:
             answer = next((a for a in answers if not a.allowed), answers[0])
             before = self.eligibility.get(address)
             if before is None or (before.allowed, before.reason) != (answer.allowed, answer.reason):
+                self.eligibility_since[address] = window.earliest
                 tell = _log.info if answer.allowed else _log.warning
                 tell(
                     "eligibility",

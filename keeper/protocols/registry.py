@@ -24,6 +24,7 @@ def make_market(name: str, settings: MarketSettings, liquidators: Sequence[str])
                 price_servers=settings.price_servers,
                 poll_seconds=settings.poll_seconds,
                 liquidators=tuple(liquidators),
+                headroom_alert_percent=settings.headroom_alert_percent,
             )
         )
     raise ConfigError(

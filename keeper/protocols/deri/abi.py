@@ -253,6 +253,7 @@ COMPTROLLER_MARKETS = Getter("markets(address)", _uints2)
 UNDERLYING_PRICE = Getter("getUnderlyingPrice(address)", _uint)
 EXCHANGE_RATE_STORED = Getter("exchangeRateStored()", _uint)
 BALANCE_OF = Getter("balanceOf(address)", _uint)
+ALLOWANCE = Getter("allowance(address,address)", _uint)
 DECIMALS = Getter("decimals()", _uint)
 UNDERLYING = Getter("underlying()", _address)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import structlog
 
@@ -15,6 +17,7 @@ from keeper.protocols.deri.mirror import Changes, Mirror
 from keeper.protocols.deri.price_server import PriceServers, SignedPrices, SignedReading
 from keeper.protocols.deri.readings import expires_at
 from keeper.protocols.deri.round import DeriRound, with_readings
+from keeper.protocols.deri.stake.watch import StakeWatch
 from keeper.protocols.deri.state import MarketState, OracleState
 from keeper.protocols.deri.symbols import Prepared, prepare
 from keeper.protocols.market import Row
@@ -33,6 +36,8 @@ class DeriMarketConfig:
     poll_seconds: float = 0.5
     liquidators: tuple[str, ...] = ()
     """The addresses whose right to liquidate is followed."""
+    headroom_alert_percent: Decimal = Decimal(5)
+    """Less head-room than this share of what the others have staked raises an alert."""
 
 
 class Age(enum.Enum):
@@ -51,6 +56,7 @@ class DeriMarket:
         self.name = config.name
         self.mirror = Mirror(config.name, config.pool, config.liquidators)
         self.prices = SignedPrices()
+        self.stakes = StakeWatch(config.name, config.liquidators, config.headroom_alert_percent)
         self._liquidators = frozenset(config.liquidators)
         self._servers = PriceServers(
             config.name,
@@ -73,6 +79,7 @@ class DeriMarket:
         """Read everything at ``head``. Raises ``ProtocolError`` if the contracts are not what they should be."""
         await self.mirror.bootstrap(reader, head)
         self._follow(Changes(everything=True))
+        self._follow_stakes((), reader)
 
     async def restore(self, rows: Sequence[Row], head: Header) -> None:
         """Take the place of ``bootstrap`` with what the store kept at ``head``. Raises ``StoreError`` if unusable."""
@@ -82,6 +89,7 @@ class DeriMarket:
     async def apply(self, advance: Advance, reader: Reader) -> None:
         """Bring the mirror to ``advance.head``."""
         self._follow(await self.mirror.apply(advance, reader))
+        self._follow_stakes(advance.logs, reader)
 
     def log_filter(self) -> LogFilter:
         return self.mirror.log_filter()
@@ -95,8 +103,10 @@ class DeriMarket:
     # Prices
 
     async def watch(self, emit: Callable[[PriceTick], None]) -> None:
-        """Poll the price servers until cancelled. Returns at once if there is none."""
-        await self._servers.watch(emit)
+        """Poll the price servers, and compare the stakes with the contract now and then, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._servers.watch(emit), name=f"{self.name}.price-servers")
+            tasks.create_task(self.stakes.run(), name=f"{self.name}.stakes")
 
     def take(self, tick: PriceTick) -> bool:
         """Whether the tick still says something: a newer reading, or the chain itself, may have overtaken it."""
@@ -171,6 +181,9 @@ class DeriMarket:
         state, head = self.state(), self.mirror.head
         self._follow_age(state.oracles, head.timestamp)
         self._follow_failures(state, head)
+
+    def _follow_stakes(self, logs: Sequence[Log], reader: Reader) -> None:
+        self.stakes.observe(self.mirror.head, self.mirror.wiring, self.mirror.state.privileger, logs, reader)
 
     def _follow_age(self, oracles: Mapping[str, OracleState], now: int) -> None:
         """Say once that a price goes stale while there is time to do something, and once that it has expired."""
