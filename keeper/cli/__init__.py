@@ -16,6 +16,13 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _commands() -> None:
+    """Without this, a single command would take the place of the whole."""
+
+
 app.command("run")(run.run)
 
 

@@ -1,0 +1,1 @@
+"""Scenarios of `make demo`, and the stage that they play on."""
