@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from keeper.chain.answers import RpcError, fields, items, quantity
+from keeper.chain.data_fee import DataFee
 from keeper.chain.gas import FeeMarket, FeeSettings, tips_of_history
 from keeper.chain.receipts import Node
 from keeper.errors import ChainError
@@ -17,9 +18,10 @@ HISTORY_BLOCKS = 10
 class FeeWatch:
     """Owns the last tips or gas price seen, whichever the policy looks at."""
 
-    def __init__(self, node: Node, settings: FeeSettings) -> None:
+    def __init__(self, node: Node, settings: FeeSettings, data_fee: DataFee) -> None:
         self._node = node
         self._settings = settings
+        self._data_fee = data_fee
         self._tips_wei: tuple[int, ...] = ()
         self._gas_price_wei = 0
         self._failing = False
@@ -31,6 +33,7 @@ class FeeWatch:
     async def refresh(self) -> None:
         """Ask again, if the policy wants to know. What was known stays when the node doesn't answer."""
         try:
+            await self._data_fee.refresh(self._node)
             if self._settings.policy == "percentile-tip":
                 self._tips_wei = await self._recent_tips()
             elif self._settings.policy == "legacy":

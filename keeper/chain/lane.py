@@ -39,6 +39,7 @@ import structlog
 
 from keeper.chain.books import Alert, Books, Claims, Realised
 from keeper.chain.budget import DAY_SECONDS, Budget, Limits
+from keeper.chain.data_fee import DataFee, NoDataFee
 from keeper.chain.dispatch import Dispatch, Draft
 from keeper.chain.fee_watch import FeeWatch
 from keeper.chain.gas import (
@@ -105,6 +106,7 @@ class Lane:
         settings: LaneSettings,
         *,
         relays: Mapping[str, Relay] | None = None,
+        data_fee: DataFee | None = None,
         rules: Sequence[Rule] = RULES,
         claims: Claims | None = None,
         realised: Realised = lambda outcome: 0,
@@ -143,7 +145,8 @@ class Lane:
             self._out_of_funds,
         )
         self._head: Header | None = None
-        self._fee_watch = FeeWatch(node, settings.fees)
+        self._data_fee = data_fee or NoDataFee()
+        self._fee_watch = FeeWatch(node, settings.fees, self._data_fee)
         self._relays = relays or {}
         self._gap: tuple[int, ...] = ()
         self._losses: dict[str, int] = {}
@@ -176,6 +179,13 @@ class Lane:
         """The operator looked at a stopped account: let it be liquidated again."""
         self._books.pauses.resume(market, account)
         self._books.clear_alert(f"account-stopped:{market}:{account}")
+
+    def data_fee_wei(self, length: int) -> int:
+        """What an L2 charges for call data of that length besides the gas, in wei; an upper bound."""
+        if self._head is None:
+            return 0
+        price = self._market(self._head).base_fee_wei or 0
+        return self._data_fee.on_top_wei(length) + self._data_fee.extra_gas(length, price) * price
 
     def fee_per_gas_wei(self, head: Header) -> int:
         """What a unit of gas is expected to cost a fresh transaction in the block after ``head``."""
@@ -282,8 +292,9 @@ class Lane:
         at_risk_wei = self._nonces.at_risk_wei()
         spare, fresh = self._nonces.spare(), self._nonces.next
         for item in items:
-            slot, fees = self._price(item, market, spare[0] if spare else None, fresh)
-            cost_wei = item.gas_limit * fees.max_wei if fees else 0
+            intent = self._intent(item, market)
+            slot, fees = self._price(intent, market, spare[0] if spare else None, fresh)
+            cost_wei = intent.gas_limit * fees.max_wei + self._data_fee.on_top_wei(len(item.data)) if fees else 0
             if fees is None:
                 dropped.append((item, "the next block's base fee is over the ceiling"))
             elif at_risk_wei + cost_wei > room.wei:
@@ -294,7 +305,7 @@ class Lane:
                 dropped.append((item, "the wallet can't pay for the gas"))
             else:
                 at_risk_wei += cost_wei
-                drafts.append(Draft(slot, self._intent(item), fees, is_new=True, begun_ns=item.seen_ns))
+                drafts.append(Draft(slot, intent, fees, is_new=True, begun_ns=item.seen_ns))
                 if slot.nonce == fresh:
                     fresh += 1
                 else:
@@ -314,16 +325,17 @@ class Lane:
     def _market(self, head: Header) -> FeeMarket:
         return self._fee_watch.market(next_base_fee_wei(head, self._settings.fee_rules))
 
-    def _price(self, item: Liquidation, market: FeeMarket, spare: Slot | None, fresh: int) -> tuple[Slot, Fees | None]:
+    def _price(self, intent: Intent, market: FeeMarket, spare: Slot | None, fresh: int) -> tuple[Slot, Fees | None]:
         """Where to put a liquidation, and its fees: a spare nonce if it pays what that one needs, else a fresh one."""
-        demand = Demand(item.reward_wei, item.gas_limit, losses=self._losses.get(item.market, 0))
+        affordable_wei = intent.reward_wei - self._data_fee.on_top_wei(len(intent.data))
+        demand = Demand(max(affordable_wei, 0), intent.gas_limit, losses=self._losses.get(intent.market, 0))
         if spare is not None:
             floor = bumped(spare.offered) if spare.accepted and spare.offered else None
             if fees := bid(self._settings.fees, market, demand, floor):
                 return spare, fees
         return Slot(fresh), bid(self._settings.fees, market, demand)
 
-    def _intent(self, item: Liquidation) -> Intent:
+    def _intent(self, item: Liquidation, market: FeeMarket) -> Intent:
         return Intent(
             self._journal.allot(),
             self.address,
@@ -331,7 +343,7 @@ class Lane:
             item.account,
             item.to,
             item.data,
-            item.gas_limit,
+            item.gas_limit + self._data_fee.extra_gas(len(item.data), market.base_fee_wei or market.gas_price_wei),
             item.reward_b0,
             item.reward_wei,
             item.number,
@@ -400,6 +412,7 @@ class Lane:
             slot.nonce <= count,
             behind_wei,
             self._losses.get(slot.current.intent.market, 0) if slot.forms else 0,
+            self._dispatch.relay_of(slot.current.intent.market if slot.forms else "").resend_blocks,
         )
 
     def _filling(self, slot: Slot, fees: Fees, head: Header) -> Draft:

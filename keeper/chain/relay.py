@@ -40,6 +40,9 @@ class Relay(Protocol):
     private: bool
     """The public endpoints don't see what was handed in here until it is mined."""
 
+    resend_blocks: int
+    """The same bytes are handed in again every so many blocks: nodes lose transactions, bundles expire."""
+
     async def send(self, raw: bytes, head_number: int) -> Delivery: ...
 
 
@@ -84,6 +87,7 @@ class PublicRelay:
     """Every endpoint of the chain at once; the first acceptance counts."""
 
     private = False
+    resend_blocks = 2
 
     def __init__(self, node: Broadcaster) -> None:
         self._node = node

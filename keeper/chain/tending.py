@@ -19,9 +19,6 @@ from keeper.chain.gas import (
 from keeper.chain.nonces import Slot
 from keeper.chain.transaction import Fees
 
-RESEND_BLOCKS = 2
-"""The same bytes are handed over again every so many blocks: nodes lose transactions."""
-
 
 class Step(enum.Enum):
     LEAVE = "leave"
@@ -51,6 +48,7 @@ class Circumstances:
     blocks_reward_wei: int
     """What the live transactions behind it are expected to earn."""
     losses: int = 0
+    resend_blocks: int = 2
 
 
 def tend(slot: Slot, around: Circumstances) -> Move:
@@ -77,7 +75,7 @@ def tend(slot: Slot, around: Circumstances) -> Move:
             price = fees.price_at(around.market.base_fee_wei or 0) if fees else 0
             if fees and TRANSFER_GAS * price < around.blocks_reward_wei:
                 return Move(Step.CANCEL, fees)
-    if age >= 1 and (not slot.accepted or age % RESEND_BLOCKS == 0):
+    if age >= 1 and (not slot.accepted or age % around.resend_blocks == 0):
         return Move(Step.RESEND)
     return Move(Step.LEAVE)
 

@@ -42,7 +42,8 @@ class Transaction:
     fees: Fees
     value_wei: int = 0
 
-    def _fields(self) -> list[Rlp]:
+    def unsigned_fields(self) -> list[Rlp]:
+        """What comes before the signature (EIP-1559, or the legacy form), in order."""
         head: list[Rlp]
         if self.fees.tip_wei is None:
             head = [_integer(self.nonce), _integer(self.fees.max_wei)]
@@ -53,21 +54,22 @@ class Transaction:
                 _integer(self.fees.tip_wei),
                 _integer(self.fees.max_wei),
             ]
-        return [*head, _integer(self.gas_limit), _address(self.to), _integer(self.value_wei), self.data]
+        fields = [*head, _integer(self.gas_limit), _address(self.to), _integer(self.value_wei), self.data]
+        return fields if self.fees.tip_wei is None else [*fields, []]
 
     def digest(self) -> bytes:
         """The 32 bytes to sign (EIP-1559, or EIP-155 for a legacy one)."""
         if self.fees.tip_wei is None:
-            return keccak(_encode([*self._fields(), _integer(self.chain_id), b"", b""]))
-        return keccak(_DYNAMIC_FEE + _encode([*self._fields(), []]))
+            return keccak(_encode([*self.unsigned_fields(), _integer(self.chain_id), b"", b""]))
+        return keccak(_DYNAMIC_FEE + _encode(self.unsigned_fields()))
 
     def signed(self, signature: bytes) -> Signed:
         """The raw transaction, from 65 bytes ``r || s || recovery id``."""
         r, s, parity = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0"), signature[64]
         if self.fees.tip_wei is None:
-            raw = _encode([*self._fields(), _integer(parity + 35 + 2 * self.chain_id), r, s])
+            raw = _encode([*self.unsigned_fields(), _integer(parity + 35 + 2 * self.chain_id), r, s])
         else:
-            raw = _DYNAMIC_FEE + _encode([*self._fields(), [], _integer(parity), r, s])
+            raw = _DYNAMIC_FEE + _encode([*self.unsigned_fields(), _integer(parity), r, s])
         return Signed(raw, "0x" + keccak(raw).hex())
 
 
@@ -84,8 +86,9 @@ def signature_of(raw: bytes, expected: Transaction) -> bytes:
 
     Raises ``ValueError`` if it is not that transaction: a remote signer must not be able to swap what is sent.
     """
+    unsigned = b"".join(_encode(field) for field in expected.unsigned_fields())
     try:
-        v, r, s = _last_strings(raw, 3)
+        v, r, s = _strings(raw[_body_at(raw) + len(unsigned) :])
         parity = int.from_bytes(v, "big") - (35 + 2 * expected.chain_id if expected.fees.tip_wei is None else 0)
         signature = r.rjust(32, b"\0") + s.rjust(32, b"\0") + bytes([parity])
         same = len(signature) == 65 and expected.signed(signature).raw == raw
@@ -96,22 +99,20 @@ def signature_of(raw: bytes, expected: Transaction) -> bytes:
     return signature
 
 
-def _last_strings(raw: bytes, count: int) -> list[bytes]:
-    """The ``count`` short strings that end a list. Whoever calls has to encode them again and compare."""
-    for start in range(len(raw) - 70, len(raw)):
-        found: list[bytes] = []
-        at = start
-        while at < len(raw) and len(found) < count:
-            if raw[at] < 0x80:
-                found.append(raw[at : at + 1])
-                at += 1
-            else:
-                end = at + 1 + raw[at] - 0x80
-                found.append(raw[at + 1 : end])
-                at = end
-        if at == len(raw) and len(found) == count:
-            return found
-    raise ValueError("no signature at the end")
+def _body_at(raw: bytes) -> int:
+    """Where the fields of a transaction begin, behind its type and the length of the list."""
+    at = 1 if raw[0] < 0xC0 else 0
+    return at + 1 + max(0, raw[at] - 0xF7)
+
+
+def _strings(data: bytes) -> list[bytes]:
+    """Short strings (RLP) one after the other. Whoever calls has to encode them again and compare."""
+    found: list[bytes] = []
+    while data:
+        length = max(0, data[0] - 0x80)
+        found.append(data[1 : 1 + length] if data[0] >= 0x80 else data[:1])
+        data = data[1 + length :]
+    return found
 
 
 def _encode(item: Rlp) -> bytes:
