@@ -8,7 +8,6 @@ import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 import structlog
@@ -16,16 +15,13 @@ import structlog
 from keeper.chain.answers import fields
 from keeper.chain.blocks import header_of
 from keeper.chain.books import Claims
-from keeper.chain.budget import Limits
 from keeper.chain.calls import PinnedReader
 from keeper.chain.clock import Clock
-from keeper.chain.endpoint import Endpoint
-from keeper.chain.gas import FeeSettings
+from keeper.chain.configured import endpoints_of, lane_settings_of, unlock
 from keeper.chain.heads import Heads, HistoryLostError
-from keeper.chain.lane import Lane, LaneSettings
+from keeper.chain.lane import Lane
 from keeper.chain.relay import PublicRelay
 from keeper.chain.rpc import Rpc
-from keeper.chain.signer import RemoteSigner, Signer, read_key_file, unlock_keystore
 from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import MarketLoop
@@ -35,7 +31,8 @@ from keeper.model import Header, LogFilter, Outcome, OutcomeState
 from keeper.ops.logs import Secrets
 from keeper.protocols.market import Market, Row
 from keeper.protocols.registry import contract_of, make_market, worth_of
-from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, SignerSettings
+from keeper.settings import ChainSettings, MarketSettings, Mode, Settings
+from keeper.store.hold import hold
 from keeper.store.journal import Journal
 from keeper.store.mirror import Identity, MirrorStore
 
@@ -114,6 +111,7 @@ async def run(settings: Settings, secrets: Secrets) -> None:
 async def _work(settings: Settings, secrets: Secrets) -> None:
     _keep_secret(settings, secrets)
     async with AsyncExitStack() as stack:
+        stack.enter_context(hold(settings.store.path))
         journal = await Journal.open(settings.store.path)
         stack.push_async_callback(journal.close)
         markets: dict[str, Market] = {}
@@ -137,11 +135,7 @@ async def _open_chain(
 ) -> Chain:
     """Reach a chain, check that it is the right one, and make ready who sends on it."""
     wanted = settings.chains[name]
-    endpoints = [
-        Endpoint(url, priority=index, requests_per_second=wanted.requests_per_second)
-        for index, url in enumerate(wanted.endpoints)
-    ]
-    rpc = await stack.enter_async_context(Rpc(endpoints, wanted.chain_id))
+    rpc = await stack.enter_async_context(Rpc(endpoints_of(wanted), wanted.chain_id))
     head = header_of(fields(await rpc.request("eth_getBlockByNumber", ["latest", False])))
     clock = Clock(wanted.clock_slack_seconds)
     clock.observe(head)
@@ -161,22 +155,11 @@ async def _open_chain(
 
 async def _lanes(chain: Chain, journal: Journal, markets: dict[str, Market], stack: AsyncExitStack) -> LiveExecutor:
     """One lane for each signer, reconciled with the chain."""
-    gas = chain.settings.gas
-    settings = LaneSettings(
-        chain_id=chain.settings.chain_id,
-        fees=FeeSettings(
-            policy=gas.policy,
-            tip_wei=gas.tip_wei,
-            max_fee_wei=gas.max_fee_wei,
-            share_percent=gas.profit_share_percent,
-        ),
-        limits=Limits(_wei(gas.budget_per_hour), _wei(gas.budget_per_day)),
-        low_balance_wei=_wei(gas.low_balance),
-    )
+    settings = lane_settings_of(chain.settings)
     claims: Claims = {}
     lanes = []
     for entry in chain.settings.signers:
-        signer = await _unlock(entry)
+        signer = await unlock(entry)
         stack.push_async_callback(signer.close)
         lane = Lane(
             signer,
@@ -191,16 +174,7 @@ async def _lanes(chain: Chain, journal: Journal, markets: dict[str, Market], sta
         )
         await lane.start(chain.head)
         lanes.append(lane)
-    return LiveExecutor(lanes, gas.tip_wei)
-
-
-async def _unlock(entry: SignerSettings) -> Signer:
-    if entry.keystore is not None:
-        return await unlock_keystore(entry.keystore, entry.password_file, entry.address)
-    if entry.key_file is not None:
-        return read_key_file(entry.key_file, entry.address)
-    assert entry.remote is not None
-    return await RemoteSigner.connect(entry.remote, entry.address)
+    return LiveExecutor(lanes, settings.fees.tip_wei)
 
 
 async def _open_mirror(
@@ -282,7 +256,3 @@ def _alert(name: str, sentence: str | None) -> None:
         _log.info("alert cleared", alert=name)
     else:
         _log.warning("alert", alert=name, detail=sentence)
-
-
-def _wei(coins: Decimal) -> int:
-    return int(coins * 10**18)

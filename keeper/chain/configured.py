@@ -1,0 +1,51 @@
+"""What the settings say of a chain, in the form that its parts want."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from keeper.chain.budget import Limits
+from keeper.chain.endpoint import Endpoint
+from keeper.chain.gas import FeeSettings
+from keeper.chain.lane import LaneSettings
+from keeper.chain.signer import RemoteSigner, Signer, read_key_file, unlock_keystore
+from keeper.settings import ChainSettings, SignerSettings
+
+
+def endpoints_of(chain: ChainSettings) -> list[Endpoint]:
+    """The endpoints, best first."""
+    return [
+        Endpoint(url, priority=index, requests_per_second=chain.requests_per_second)
+        for index, url in enumerate(chain.endpoints)
+    ]
+
+
+def lane_settings_of(chain: ChainSettings) -> LaneSettings:
+    """How a lane on this chain behaves."""
+    gas = chain.gas
+    return LaneSettings(
+        chain_id=chain.chain_id,
+        fees=FeeSettings(
+            policy=gas.policy,
+            tip_wei=gas.tip_wei,
+            max_fee_wei=gas.max_fee_wei,
+            tip_percentile=gas.tip_percentile,
+            share_percent=gas.profit_share_percent,
+        ),
+        limits=Limits(_wei(gas.budget_per_hour), _wei(gas.budget_per_day)),
+        low_balance_wei=_wei(gas.low_balance),
+    )
+
+
+async def unlock(entry: SignerSettings) -> Signer:
+    """The signer behind an entry. Raises ``SignerError`` if it can't be unlocked or reached."""
+    if entry.keystore is not None:
+        return await unlock_keystore(entry.keystore, entry.password_file, entry.address)
+    if entry.key_file is not None:
+        return read_key_file(entry.key_file, entry.address)
+    assert entry.remote is not None
+    return await RemoteSigner.connect(entry.remote, entry.address)
+
+
+def _wei(coins: Decimal) -> int:
+    return int(coins * 10**18)
