@@ -41,6 +41,7 @@ class Books:
         realised: Realised,
         tell: Callable[[Outcome], None],
         alert: Alert,
+        clock: Callable[[], float],
     ) -> None:
         self.lane = lane
         self.journal = journal
@@ -50,6 +51,7 @@ class Books:
         self._realised = realised
         self._tell = tell
         self._alert = alert
+        self._clock = clock
         self._raised: set[str] = set()
         self._open: dict[int, Intent] = {}
         self._begun_ns: dict[int, int] = {}
@@ -93,13 +95,13 @@ class Books:
     def step(self, intent: Intent, state: OutcomeState, reason: str = "", form: Form | None = None) -> None:
         """An intent was sent or replaced: it can still be mined."""
         transaction_hash = form.signed.hash if form else None
-        self._record(intent, StateRow(intent.id, state, time.time(), reason, hash=transaction_hash), form)
+        self._record(intent, StateRow(intent.id, state, self._clock(), reason, hash=transaction_hash), form)
 
     def give_up(self, intent: Intent, state: OutcomeState, reason: str) -> None:
         """An intent ends without a transaction of its own on chain."""
         if not self.is_open(intent):
             return
-        self._record(intent, StateRow(intent.id, state, time.time(), reason))
+        self._record(intent, StateRow(intent.id, state, self._clock(), reason))
         self._close(intent)
 
     def mined(self, form: Form, receipt: Receipt, revert: Revert | None) -> None:
@@ -116,7 +118,7 @@ class Books:
         row = StateRow(
             intent.id,
             state,
-            time.time(),
+            self._clock(),
             reason,
             action,
             receipt.hash,
@@ -136,7 +138,7 @@ class Books:
 
     def undone(self, form: Form, fee_wei: int) -> None:
         """A reorg took the block of a mined form: nothing was paid or earned, and it may be mined again."""
-        self.budget.pay(time.time(), -fee_wei)
+        self.budget.pay(self._clock(), -fee_wei)
         self.open(form.intent)
         self.step(form.intent, OutcomeState.SENT, "a reorg undid its block", form)
 

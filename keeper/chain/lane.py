@@ -131,6 +131,7 @@ class Lane:
             realised,
             outcomes,
             alert,
+            clock,
         )
         self._settlement = Settlement(node, self._nonces, self._books, rules, settings.finality_blocks)
         self._dispatch = Dispatch(
@@ -248,7 +249,8 @@ class Lane:
     async def on_head(self, head: Header) -> None:
         """Settle what was mined, then replace, cancel, send again and fill gaps as the new head asks for."""
         self._head = head
-        idle = not self._nonces.slots and self._settlement.balance_wei
+        reorged = self._settlement.follow(head)
+        idle = not self._nonces.slots and self._settlement.balance_wei and not reorged
         if not idle or head.number % IDLE_LOOK_BLOCKS == 0:
             if not await self._look(head):
                 return
@@ -329,11 +331,12 @@ class Lane:
         """Where to put a liquidation, and its fees: a spare nonce if it pays what that one needs, else a fresh one."""
         affordable_wei = intent.reward_wei - self._data_fee.on_top_wei(len(intent.data))
         demand = Demand(max(affordable_wei, 0), intent.gas_limit, losses=self._losses.get(intent.market, 0))
-        if spare is not None:
-            floor = bumped(spare.offered) if spare.accepted and spare.offered else None
-            if fees := bid(self._settings.fees, market, demand, floor):
-                return spare, fees
-        return Slot(fresh), bid(self._settings.fees, market, demand)
+        slot = spare or self._nonces.at(fresh)
+        fees = bid(self._settings.fees, market, demand, _floor(slot))
+        if fees is None and spare is not None:
+            slot = self._nonces.at(fresh)
+            fees = bid(self._settings.fees, market, demand, _floor(slot))
+        return slot, fees
 
     def _intent(self, item: Liquidation, market: FeeMarket) -> Intent:
         return Intent(
@@ -459,6 +462,11 @@ class Lane:
             self._books.raise_alert("low-balance", f"the wallet {self.address} is below the configured least balance")
         else:
             self._books.clear_alert("low-balance")
+
+
+def _floor(slot: Slot) -> Fees | None:
+    """The least that replaces what a node may still hold at this nonce."""
+    return bumped(slot.offered) if slot.accepted and slot.offered else None
 
 
 def _wanted_wei(slot: Slot) -> int:

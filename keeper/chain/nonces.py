@@ -98,11 +98,15 @@ class Nonces:
     def __init__(self) -> None:
         self.slots: dict[int, Slot] = {}
         self.next = 0
-        """The first nonce never used for anything."""
+        """The nonce that comes after all in use."""
 
     def spare(self) -> list[Slot]:
         """Slots that the next transactions should use before a new nonce, lowest first."""
-        return [self.slots[nonce] for nonce in sorted(self.slots) if self.slots[nonce].is_spare]
+        return [slot for nonce, slot in sorted(self.slots.items()) if slot.is_spare and nonce < self.next]
+
+    def at(self, nonce: int) -> Slot:
+        """The slot of a nonce; a new one if it was never used."""
+        return self.slots.get(nonce) or Slot(nonce)
 
     def take(self, slot: Slot, form: Form) -> None:
         """The slot now stands for that form."""
@@ -137,7 +141,7 @@ class Nonces:
 
     def missing(self, count: int) -> list[int]:
         """Nonces from the chain's count up to the highest in a slot that are in none themselves: a gap."""
-        highest = max(self.slots, default=-1)
+        highest = max((nonce for nonce in self.slots if nonce < self.next), default=-1)
         return [nonce for nonce in range(count, highest) if nonce not in self.slots]
 
     def at_risk_wei(self) -> int:

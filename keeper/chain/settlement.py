@@ -50,14 +50,24 @@ class Settlement:
         self._ended: list[Ended] = []
         self._doubtful: list[tuple[Slot, int]] = []
         self._last: Header | None = None
+        self._reorged = False
         self.count = 0
         """The chain's count of our transactions, as last heard, and no less than our receipts show."""
         self.balance_wei = 0
 
+    def follow(self, head: Header) -> bool:
+        """Take note of a head. True if the next look has to check, after a reorg, what had ended."""
+        last, self._last = self._last, head
+        final = head.number - self._finality_blocks
+        self._ended = [ended for ended in self._ended if ended.receipt.block_number > final]
+        if last is not None and head.hash != last.hash and head.parent_hash != last.hash and self._ended:
+            self._reorged = True
+        return self._reorged
+
     async def look(self, head: Header) -> None:
         """Settle what the chain has decided. Raises ``ChainError`` if the node doesn't answer; nothing is lost then."""
         async with self._turn:
-            await self._look_back(head)
+            await self._look_back()
             seen = await tally(self._node, self._books.lane)
             self.balance_wei = seen.balance_wei
             self.count = max(seen.count, self._mined_next)
@@ -129,22 +139,17 @@ class Settlement:
             for intent in slot.intents():
                 self._books.give_up(intent, OutcomeState.ABANDONED, STRANGER)
 
-    async def _look_back(self, head: Header) -> None:
+    async def _look_back(self) -> None:
         """After a reorg, ask again for every receipt that is not final: it may be gone or in another block."""
-        last, self._last = self._last, head
-        if last is not None and head.parent_hash != last.hash and head.hash != last.hash and self._ended:
-            found = await self._receipts([ended.slot for ended in self._ended])
-            for ended in list(self._ended):
-                if not await self._same(ended, found):
-                    self._ended.remove(ended)
-                    await self._take_back(ended, found)
-        self._ended = [
-            ended for ended in self._ended if ended.receipt.block_number + self._finality_blocks > head.number
-        ]
-
-    async def _same(self, ended: Ended, found: dict[str, Receipt]) -> bool:
-        now = found.get(ended.form.signed.hash)
-        return now is not None and now.block_hash == ended.receipt.block_hash
+        if not self._reorged:
+            return
+        found = await self._receipts([ended.slot for ended in self._ended])
+        self._reorged = False
+        for ended in list(self._ended):
+            now = found.get(ended.form.signed.hash)
+            if now is None or now.block_hash != ended.receipt.block_hash:
+                self._ended.remove(ended)
+                await self._take_back(ended, found)
 
     async def _take_back(self, ended: Ended, found: dict[str, Receipt]) -> None:
         slot = ended.slot
