@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -159,6 +160,16 @@ class RecentBlocks:
         self._blocks[self._at[ancestor_hash] + 1 :] = blocks
         del self._blocks[: -self._kept]
         self._at = {block.header.hash: index for index, block in enumerate(self._blocks)}
+
+    def add_logs(self, logs: Sequence[Log]) -> None:
+        """Let the blocks hold these logs too, which a filter did not want before."""
+        numbers = [block.header.number for block in self._blocks]
+        found: dict[int, list[Log]] = {}
+        for log in logs:
+            found.setdefault(bisect_left(numbers, log.block_number), []).append(log)
+        for index, more in found.items():
+            block = self._blocks[index]
+            self._blocks[index] = Block(block.header, in_order([*block.logs, *more]))
 
     def up_to(self, block_hash: str) -> list[Block]:
         """The window that ends with that block, also if a reorg took it away since; empty if it is unknown."""

@@ -14,14 +14,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from types import TracebackType
 
 import structlog
 
 from keeper.chain.answers import Json, RpcError, UnreachableError, fields, quantity
-from keeper.chain.blocks import BloomFilter, RecentBlocks, header_of, in_order
+from keeper.chain.blocks import BloomFilter, RecentBlocks, header_of, joined_filter
 from keeper.chain.logs import LogFetcher
 from keeper.chain.rpc import Link, Rpc
 from keeper.chain.transport import Subscription
@@ -36,6 +36,8 @@ LONGEST_LINK = 16
 """Blocks fetched one by one to link a head to its ancestor. A longer gap is passed over by its logs alone."""
 LONGEST_GAP = 50_000
 """Blocks that are caught up with. Reading everything anew is cheaper than the logs of more."""
+REACH_BACK = 64
+"""Blocks before the first head that a reorg may undo without everything being read anew."""
 _FIRST_BLOCK_TIME_S = 1.0
 
 
@@ -64,8 +66,8 @@ def sighting_of(value: Json, link: Link) -> Sighting:
 class Heads:
     """The chain's head as it moves. Used as an async context manager, after ``start``.
 
-    ``log_filter`` may be replaced at any time. Blocks passed under the old one are then asked again, so that a contract
-    that a market learnt of a moment ago is not missed: the next ``Advance`` holds their logs, old ones once more.
+    ``log_filter`` may grow at any time. Recent blocks are then asked again, so that a contract that a market learnt of
+    a moment ago is not missed: the next ``Advance`` holds their logs, old ones once more.
     """
 
     def __init__(self, rpc: Rpc, log_filter: LogFilter, *, silence_blocks: int = 8) -> None:
@@ -74,7 +76,8 @@ class Heads:
         self._fetcher = LogFetcher(rpc)
         self._log_filter = log_filter
         self._bloom_filter = BloomFilter.of(log_filter)
-        self._filter_changed = False
+        self._look_back_due = False
+        self._head_link: Link | None = None
         self._news = asyncio.Event()
         self._newest: Sighting | None = None
         self._announced: dict[str, Sighting] = {}
@@ -91,10 +94,12 @@ class Heads:
 
     @log_filter.setter
     def log_filter(self, wanted: LogFilter) -> None:
-        if wanted != self._log_filter:
-            self._log_filter = wanted
-            self._bloom_filter = BloomFilter.of(wanted)
-            self._filter_changed = True
+        # What was wanted once stays: a reorg may bring back a contract that it took away.
+        grown = joined_filter((self._log_filter, wanted))
+        if grown != self._log_filter:
+            self._log_filter = grown
+            self._bloom_filter = BloomFilter.of(grown)
+            self._look_back_due = True
             self._news.set()
 
     @property
@@ -112,11 +117,11 @@ class Heads:
 
         What happened since comes as the first ``Advance``.
         """
+        self._look_back_due = not blocks
         if not blocks:
             block = fields(await self._rpc.request("eth_getBlockByNumber", ["latest", False]))
             blocks = [Block(header_of(block))]
         self.recent = RecentBlocks(blocks)
-        self._filter_changed = False
         return self.recent.head
 
     async def __aenter__(self) -> Heads:
@@ -140,9 +145,13 @@ class Heads:
         """
         failing = False
         while True:
-            sighting = await self._next_sighting()
+            sighting: Sighting | None = None
+            advance: Advance | None = None
             try:
-                advance = await (self._advance_to(sighting) if sighting else self._look_back())
+                if self._look_back_due and not (failing and self._newest):
+                    advance = await self._look_back()
+                elif (sighting := await self._next_sighting()) is not None:
+                    advance = await self._advance_to(sighting)
             except HistoryLostError:
                 raise
             except ChainError as error:
@@ -158,14 +167,14 @@ class Heads:
                 yield advance
 
     async def _next_sighting(self) -> Sighting | None:
-        """The newest head announced, or None if first the filter's change is to be followed."""
+        """The newest head announced; None if the filter changes meanwhile."""
         while True:
             self._news.clear()
-            if self._filter_changed:
-                return None
             if (sighting := self._newest) is not None:
                 self._newest = None
                 return sighting
+            if self._look_back_due:
+                return None
             waiting = asyncio.create_task(self._news.wait())
             done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
@@ -295,13 +304,21 @@ class Heads:
     # Moving on
 
     async def _look_back(self) -> Advance:
-        """Move to the present head with all that the present filter wants, of the recent blocks too."""
-        wanted = self._log_filter
-        sighting = await self._latest()
-        logs = await self._fetcher.between(sighting.link, wanted, self.recent.oldest.number, sighting.header)
-        advance = await self._advance_to(sighting) or Advance(self.recent.head, seen_ns=sighting.seen_ns)
-        self._filter_changed = wanted != self._log_filter
-        return replace(advance, logs=in_order(logs + advance.logs))
+        """The head once more, with all that the present filter wants of the recent blocks.
+
+        After a start there is but one block: then this also reaches back a little, for a reorg to find an ancestor.
+        """
+        wanted, head, recent = self._log_filter, self.recent.head, self.recent
+        link = self._head_link or (await self._latest()).link
+        if len(recent) == 1 and head.number > 0:
+            number = hex(max(0, head.number - REACH_BACK))
+            answer = await self._rpc.request("eth_getBlockByNumber", [number, False], link=link, timeout_s=HEAD_S)
+            recent = RecentBlocks([Block(header_of(fields(answer))), Block(head)])
+        logs = await self._fetcher.between(link, wanted, recent.oldest.number + 1, head)
+        recent.add_logs(logs)
+        self.recent = recent
+        self._look_back_due = wanted != self._log_filter
+        return Advance(head, logs, seen_ns=time.perf_counter_ns())
 
     async def _advance_to(self, sighting: Sighting) -> Advance | None:
         """Link, fetch, and only then remember. None if that head is behind or known."""
@@ -322,8 +339,15 @@ class Heads:
             first = recent.number_of(ancestor) + 1
             stretch = await self._fetcher.between(sighting.link, self._log_filter, first, sighting.header)
             blocks = [Block(sighting.header, stretch)]
+        if self._look_back_due and ancestor != recent.head.hash:
+            raise HistoryLostError(
+                "to look back through the blocks that new contracts were met in",
+                "a reorg took some of them away first",
+                "everything is read anew",
+            )
         undone = tuple(each for block in recent.after(ancestor) for each in block.logs)
         recent.replace_after(ancestor, blocks)
+        self._head_link = sighting.link
         for block in blocks:
             self._announced.pop(block.header.hash, None)
         new = tuple(each for block in blocks for each in block.logs)

@@ -90,8 +90,8 @@ class MirrorStore:
         self._path = path
         self._identity = identity
         self._engine: AsyncEngine | None = None
-        self._kept: dict[str, int] = {}
-        """Numbers of the stored blocks by hash, so that a save writes only what is new."""
+        self._kept: dict[str, Block] = {}
+        """The stored blocks by hash, so that a save writes only what is new."""
 
     @classmethod
     async def open(cls, path: Path, identity: Identity) -> MirrorStore:
@@ -123,7 +123,7 @@ class MirrorStore:
             )
         except (ValueError, TypeError) as error:
             raise _failed(self._path, "to hold blocks as they were written", error) from error
-        self._kept = {block.hash: block.number for block in blocks}
+        self._kept = {block.header.hash: block for block in stored.blocks}
         return stored
 
     async def save(self, rows: Sequence[Row], blocks: Sequence[Block]) -> None:
@@ -133,8 +133,8 @@ class MirrorStore:
         empty window says that the rows' block is not known: until the next save there is nothing to load.
         Raises ``StoreError`` and then has changed nothing.
         """
-        kept = {block.header.hash: block.header.number for block in blocks}
-        new = [block for block in blocks if block.header.hash not in self._kept]
+        kept = {block.header.hash: block for block in blocks}
+        new = [block for block in blocks if self._kept.get(block.header.hash) != block]
         gone = [block_hash for block_hash in self._kept if block_hash not in kept]
         changed = [row for row in rows if row.payload is not None]
         deleted = [row for row in rows if row.payload is None]
@@ -151,8 +151,9 @@ class MirrorStore:
                 if gone:
                     await connection.execute(delete(_blocks).where(_blocks.c.hash.in_(gone)))
                 if new:
+                    writing = insert(_blocks)
                     await connection.execute(
-                        insert(_blocks),
+                        writing.on_conflict_do_update(set_={"payload": writing.excluded.payload}),
                         [
                             {"hash": block.header.hash, "number": block.header.number, "payload": _packed(block)}
                             for block in new
