@@ -16,14 +16,14 @@ from keeper.devnet.deri_deploy import deri_market
 from keeper.devnet.deri_world import BNB, BTC, ETH, Cohort, DeriWorld, Futures, Terms, moved
 from scripts.demos.stage import Stage, percentile, read_ledger
 
-QUICK = Terms(funding_period_seconds=3_600)
-"""Funding a hundred times as quick as in earnest, so that it can be watched."""
+QUICK = Terms(funding_period_seconds=600)
+"""Funding some four hundred times as quick as in earnest, so that it can be watched."""
 SYMBOLS = tuple(Futures(s.name, s.price_e18, terms=QUICK) for s in (BTC, ETH, BNB))
 WORLD = DeriWorld(
     symbols=SYMBOLS,
     cohorts=(
         Cohort("first to fall", 20, 1, (0.050, 0.060)),
-        Cohort("creeping", 12, 1, (0.0605, 0.0625)),
+        Cohort("creeping", 12, 1, (0.0602, 0.0614)),
         Cohort("savers", 14, 1, (0.065, 0.080)),
         Cohort("crowd", 64, 1, (0.090, 0.140)),
         Cohort("shorts", 40, -1, (0.080, 0.160)),
