@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -13,13 +13,15 @@ import structlog
 
 from keeper.model import Advance, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Window
 from keeper.protocols.deri import abi, privileger
+from keeper.protocols.deri.book import Book
+from keeper.protocols.deri.distance import Distance, distances, nearest
 from keeper.protocols.deri.mirror import Changes, Mirror
+from keeper.protocols.deri.outlook import Outlook
 from keeper.protocols.deri.price_server import PriceServers, SignedPrices, SignedReading
 from keeper.protocols.deri.readings import expires_at
 from keeper.protocols.deri.round import DeriRound, with_readings
 from keeper.protocols.deri.stake.watch import StakeWatch
-from keeper.protocols.deri.state import MarketState, OracleState
-from keeper.protocols.deri.symbols import Prepared, prepare
+from keeper.protocols.deri.state import MarketState
 from keeper.protocols.market import Row
 
 _log = structlog.get_logger(__name__)
@@ -66,11 +68,11 @@ class DeriMarket:
             oracles=lambda: self.mirror.state.oracles,
             now=lambda: self.mirror.head.timestamp,
         )
-        self._prepared: Prepared | None = None
-        """The last round's: lends quotes whose prices are unchanged."""
+        self._book = Book()
+        self._outlook: Outlook | None = None
+        """The last round's: lends what prices did not change."""
         self._ages: dict[str, Age] = {}
-        self._failing: dict[str, str] = {}
-        self._unassessable: dict[str, int] = {}
+        self._blocked: dict[str, str] = {}
         self._log = _log.bind(market=config.name)
 
     # The mirror
@@ -135,10 +137,8 @@ class DeriMarket:
     def round(self, window: Window) -> DeriRound:
         """A fresh what-if copy for the block that comes next."""
         fresher = self.fresher()
-        state = with_readings(self.mirror.state, fresher)
-        opened = DeriRound(self.mirror.wiring.pool, state, fresher, window, self._prepared)
-        self._prepared = opened.prepared
-        return opened
+        self._outlook = Outlook(with_readings(self.mirror.state, fresher), window, self._outlook)
+        return DeriRound(self.mirror.wiring.pool, self._outlook, self._book, fresher)
 
     def eligibility(self, liquidator: str, at: int) -> Eligibility:
         """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes."""
@@ -169,25 +169,42 @@ class DeriMarket:
     def accounts_watched(self) -> int:
         return len(self.mirror.state.accounts)
 
-    def unassessable(self) -> dict[str, int]:
-        """Why accounts can't be assessed at the mirror's head, and how many."""
-        return dict(self._unassessable)
+    def nearest(self, count: int) -> list[Distance]:
+        """The accounts nearest to liquidation at the prices of now, for people."""
+        prepared = self._next_second().first
+        return nearest(self._book, distances(self._book, prepared), count)
+
+    def unassessable(self) -> dict[int, str]:
+        """The accounts that can't be assessed at the prices of now, and why."""
+        outlook = self._next_second()
+        return self._book.unassessable(self._book.screen(outlook.first, outlook.last))
 
     # What follows from a change
 
     def _follow(self, changes: Changes) -> None:
+        state = self.mirror.state
         if changes.everything:
-            self._prepared = None
-        state, head = self.state(), self.mirror.head
-        self._follow_age(state.oracles, head.timestamp)
-        self._follow_failures(state, head)
+            self._book = Book(state.accounts.values())
+            self._outlook = None
+        for p_token_id in changes.accounts if not changes.everything else ():
+            account = state.accounts.get(p_token_id)
+            if account is None:
+                self._book.remove(p_token_id)
+            else:
+                self._book.put(account)
+        self._follow_ages()
+        self._follow_failures()
 
-    def _follow_stakes(self, logs: Sequence[Log], reader: Reader) -> None:
-        self.stakes.observe(self.mirror.head, self.mirror.wiring, self.mirror.state.privileger, logs, reader)
+    def _next_second(self) -> Outlook:
+        """The market a second after the head, in the block after it."""
+        head = self.mirror.head
+        window = Window(head.number + 1, head.timestamp + 1, head.timestamp + 1)
+        return Outlook(self.state(), window, self._outlook)
 
-    def _follow_age(self, oracles: Mapping[str, OracleState], now: int) -> None:
+    def _follow_ages(self) -> None:
         """Say once that a price goes stale while there is time to do something, and once that it has expired."""
-        for oracle in oracles.values():
+        now = self.mirror.head.timestamp
+        for oracle in self.state().oracles.values():
             due = expires_at(oracle)
             if due is None:
                 continue
@@ -206,24 +223,22 @@ class DeriMarket:
                     remedy="look at the price servers" if age is Age.STALE else "its accounts wait for a new reading",
                 )
 
-    def _follow_failures(self, state: MarketState, head: Header) -> None:
-        """Name the symbols that can't be settled, and count the accounts that hold them."""
-        self._prepared = prepare(state, head.number + 1, head.timestamp + 1, self._prepared)
-        failing = {key: s.failure or s.doubt for key, s in self._prepared.symbols.items() if s.failure or s.doubt}
-        if failing == self._failing and not failing:
+    def _follow_failures(self) -> None:
+        """Name what can't be priced, and how many accounts hold it, whenever that changes."""
+        outlook = self._next_second()
+        screen = self._book.screen(outlook.first, outlook.last)
+        blocked, symbols = dict(screen.blocked), self.mirror.state.symbols
+        if blocked == self._blocked:
             return
-        counts: Counter[str] = Counter()
-        for account in state.accounts.values() if failing else ():
-            for symbol_id in account.active_symbols:
-                if (reason := failing.get(symbol_id)) is not None:
-                    counts[reason] += 1
-                    break
-        for symbol_id, reason in failing.items():
-            if self._failing.get(symbol_id) != reason:
-                name = state.symbols[symbol_id].params.name
-                self._log.warning("accounts are not assessable", symbol=name, reason=reason, accounts=counts[reason])
-        for symbol_id in self._failing.keys() - failing.keys():
-            if symbol_id in state.symbols:
-                self._log.info("accounts are assessable again", symbol=state.symbols[symbol_id].params.name)
-        self._failing = failing
-        self._unassessable = dict(counts)
+        held = Counter(self._book.unassessable(screen).values())
+        for key, reason in blocked.items():
+            if self._blocked.get(key) != reason:
+                name = symbols[key].params.name if key in symbols else key
+                self._log.warning("accounts are not assessable", holding=name, reason=reason, accounts=held[reason])
+        for key in self._blocked.keys() - blocked.keys():
+            name = symbols[key].params.name if key in symbols else key
+            self._log.info("accounts are assessable again", holding=name)
+        self._blocked = blocked
+
+    def _follow_stakes(self, logs: Sequence[Log], reader: Reader) -> None:
+        self.stakes.observe(self.mirror.head, self.mirror.wiring, self.mirror.state.privileger, logs, reader)

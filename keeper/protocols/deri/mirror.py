@@ -14,8 +14,9 @@ from typing import TypeVar
 import structlog
 
 from keeper.errors import ProtocolError, StoreError
-from keeper.model import Advance, Header, Log, LogFilter, Reader
+from keeper.model import Advance, Header, LogFilter, Reader
 from keeper.protocols.deri import abi, plans, rows, vault_plans
+from keeper.protocols.deri.dirty import Dirty, Index
 from keeper.protocols.deri.plans import OracleRead, Plan, T, Wiring, run, together
 from keeper.protocols.deri.rows import Key, Record
 from keeper.protocols.deri.state import (
@@ -29,9 +30,13 @@ from keeper.protocols.deri.state import (
     SymbolKind,
     VaultMarket,
 )
+from keeper.protocols.deri.sums import Sums
 from keeper.protocols.market import Row
 
 _log = structlog.get_logger(__name__)
+
+YOUNG_BLOCKS = 8
+"""For so many blocks a contract that has just become part of the market is read rather than listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +50,6 @@ class Changes:
     accounts: frozenset[int] = frozenset()
     vault_markets: frozenset[str] = frozenset()
     privileger: bool = False
-
-
-@dataclass(slots=True)
-class _Dirty:
-    """What the logs say may have changed since the last successful read."""
-
-    everything: bool = False
-    pool: bool = False
-    symbol_set: bool = False
-    all_symbols: bool = False
-    implementations: set[str] = field(default_factory=set)
-    """Addresses of symbols whose parameters may have moved as well."""
-    oracles: set[str] = field(default_factory=set)
-    accounts: dict[int, set[str]] = field(default_factory=dict)
-    """pTokenIds, each with the addresses of the symbols it traded."""
-    privileger: bool = False
-    readings: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Oracle id to (timestamp, value) as its last event gave them: absolute, so they need no read."""
-
-    def account(self, p_token_id: int) -> set[str]:
-        return self.accounts.setdefault(p_token_id, set())
 
 
 @dataclass(slots=True)
@@ -83,15 +67,6 @@ class _Update:
     privileger: PrivilegerState | None = None
 
 
-@dataclass(slots=True)
-class _Sums:
-    """Over all positions in one symbol."""
-
-    volume: int = 0
-    cost: int = 0
-    holders: int = 0
-
-
 class Mirror:
     """Owns the records of one pool. The records are immutable; the mappings in ``state`` are live."""
 
@@ -105,20 +80,19 @@ class Mirror:
         self._head: Header | None = None
         self._pool: PoolState | None = None
         self._symbols: dict[str, Symbol] = {}
-        self._ids: dict[str, str] = {}
-        """Symbol address to symbol id."""
         self._oracles: dict[str, OracleRead] = {}
         self._accounts: dict[int, AccountState] = {}
         self._vault_markets: dict[str, VaultMarket] = {}
         self._privileger: PrivilegerState | None = None
         self._missing: set[str] = set()
         """Oracle ids that symbols name and the oracle manager has nothing for."""
-        self._sums: dict[str, _Sums] = {}
+        self._sums = Sums()
         self._vaults: dict[str, int] = {}
         """Vault address to its pTokenId."""
-        self._readings: dict[str, str] = {}
-        """Address that emits a price's events (an off-chain oracle, a Chainlink aggregator) to the oracle's id."""
-        self._dirty = _Dirty()
+        self._index: Index | None = None
+        self._young: dict[str, int] = {}
+        """Symbol addresses and oracle ids whose events may not be asked for yet, and for how many more blocks."""
+        self._dirty = Dirty()
         self._unsaved: set[Key] | None = None
         """Rows that changed since they were last asked for; None: all."""
         self._sums_trouble = False
@@ -153,7 +127,8 @@ class Mirror:
         """Every address whose events make something here dirty."""
         parts = self.wiring
         addresses = {parts.pool, parts.symbol_manager, parts.p_token, parts.oracle_manager, parts.privileger}
-        addresses |= self._ids.keys() | self._readings.keys() | self._vault_markets.keys()
+        index = _known(self._index)
+        addresses |= index.symbols.keys() | index.readings.keys() | self._vault_markets.keys()
         addresses.discard(ZERO_ADDRESS)
         return LogFilter(frozenset(addresses), abi.ALL_TOPICS)
 
@@ -167,21 +142,18 @@ class Mirror:
         """Read everything at ``head``. Raises ``ProtocolError`` if the contracts are not what they should be."""
         update = await run(self._everything(), reader, head.hash)
         self._commit(update, head)
-        self._dirty = _Dirty()
+        self._dirty = Dirty()
         self._check_sums(self._symbols)
 
     async def apply(self, advance: Advance, reader: Reader) -> Changes:
         """Bring everything to ``advance.head``. Costs no read if no log touched the market and nothing is polled."""
-        for log in advance.undone:
-            self._mark(log, undone=True)
-        for log in advance.logs:
-            self._mark(log, undone=False)
+        self._mark(advance)
         head = advance.head
         if self._dirty.everything:
             return await self._read_everything(reader, head)
         update = await run(self._catch_up(self._dirty), reader, head.hash)
         changes = self._commit(update, head)
-        self._dirty = _Dirty()
+        self._dirty = Dirty()
         if not self._check_sums(changes.symbols):
             return await self._read_everything(reader, head)
         return changes
@@ -192,56 +164,19 @@ class Mirror:
 
     # What makes something dirty
 
-    def _mark(self, log: Log, *, undone: bool) -> None:
-        parts, dirty, topic = self.wiring, self._dirty, log.topics[0] if log.topics else b""
-        if log.address in self._readings:
-            self._mark_reading(log, undone=undone)
-        elif topic == abi.NEW_IMPLEMENTATION:
-            self._mark_implementation(log)
-        elif log.address == parts.symbol_manager:
-            if topic == abi.TRADE:
-                trade = abi.trade_of(log)
-                dirty.pool = True
-                traded = dirty.account(trade.p_token_id)
-                if symbol := self._symbols.get(trade.symbol_id):
-                    traded.add(symbol.params.address)
-            elif topic in (abi.ADD_SYMBOL, abi.REMOVE_SYMBOL):
-                dirty.symbol_set = True
-        elif log.address == parts.pool:
-            if topic in (abi.ADD_MARGIN, abi.REMOVE_MARGIN):
-                dirty.pool = True
-                dirty.account(int.from_bytes(log.topics[1], "big"))
-            elif topic in (abi.ADD_LIQUIDITY, abi.REMOVE_LIQUIDITY):
-                dirty.pool = dirty.all_symbols = True
-        elif log.address == parts.p_token and topic == abi.TRANSFER:
-            dirty.account(int.from_bytes(log.topics[3], "big"))
-        elif log.address == parts.oracle_manager and topic == abi.NEW_ORACLE:
-            dirty.oracles.add(abi.hex_of(log.topics[1]))
-        elif log.address == parts.privileger and topic in (abi.DEPOSIT, abi.WITHDRAW):
-            dirty.privileger = True
-        elif log.address in self._vault_markets and topic == abi.TRANSFER:
-            for word in log.topics[1:3]:
-                if (owner := self._vaults.get(abi.address_of(word))) is not None:
-                    dirty.account(owner)
-
-    def _mark_reading(self, log: Log, *, undone: bool) -> None:
-        oracle_id = self._readings[log.address]
-        if log.topics[0] == abi.NEW_VALUE and not undone:
-            self._dirty.readings[oracle_id] = int.from_bytes(log.topics[1], "big"), int.from_bytes(log.topics[2], "big")
-        elif log.topics[0] in (abi.NEW_VALUE, abi.ANSWER_UPDATED):
-            self._dirty.oracles.add(oracle_id)
-
-    def _mark_implementation(self, log: Log) -> None:
-        if log.address in self._ids:
-            name = self._symbols[self._ids[log.address]].params.name
-            self._log.warning("a symbol's implementation changed: it is read again in full", symbol=name)
-            self._dirty.implementations.add(log.address)
-        elif log.address == self.wiring.privileger:
-            self._log.warning("the privileger's implementation changed: it is read again in full")
-            self._dirty.privileger = True
-        else:
-            self._log.warning("an implementation changed: everything is read again", contract=log.address)
-            self._dirty.everything = True
+    def _mark(self, advance: Advance) -> None:
+        index, dirty = _known(self._index), self._dirty
+        for logs, undone in ((advance.undone, True), (advance.logs, False)):
+            for log in logs:
+                if address := dirty.mark(log, index, undone=undone):
+                    symbol = self._symbols.get(index.symbols.get(address, ""))
+                    name = symbol.params.name if symbol else _role(index.parts, address)
+                    self._log.warning("an implementation changed: it is read again in full", contract=name)
+        for young in self._young:
+            if young in index.symbols:
+                dirty.implementations.add(young)
+            else:
+                dirty.oracles.add(young)
 
     # What reads it
 
@@ -264,10 +199,10 @@ class Mirror:
         yield from self._new_vault_markets(parts, update, {})
         return update
 
-    def _catch_up(self, dirty: _Dirty) -> Plan[_Update]:
+    def _catch_up(self, dirty: Dirty) -> Plan[_Update]:
         parts = self.wiring
         update = _Update()
-        ids = self._ids
+        ids: Mapping[str, str] = _known(self._index).symbols
         if dirty.symbol_set or dirty.implementations:
             ids = yield from self._changed_symbols(parts, dirty, update)
         steps: list[Plan[None]] = []
@@ -299,14 +234,15 @@ class Mirror:
         yield from self._new_vault_markets(parts, update, self._vault_markets)
         return update
 
-    def _changed_symbols(self, parts: Wiring, dirty: _Dirty, update: _Update) -> Plan[dict[str, str]]:
+    def _changed_symbols(self, parts: Wiring, dirty: Dirty, update: _Update) -> Plan[Mapping[str, str]]:
         """Read symbols that are new or have a new implementation. Returns the ids by address as they are now."""
+        known = _known(self._index).symbols
         addresses = yield from plans.symbol_addresses(parts)
-        fresh = [address for address in addresses if address not in self._ids or address in dirty.implementations]
+        fresh = [address for address in addresses if address not in known or address in dirty.implementations]
         for symbol in (yield from together(map(plans.symbol, fresh))):
             update.symbols[symbol.params.symbol_id] = symbol
-        update.removed_symbols = {symbol_id for address, symbol_id in self._ids.items() if address not in addresses}
-        ids = {address: symbol_id for address, symbol_id in self._ids.items() if address in addresses}
+        update.removed_symbols = {symbol_id for address, symbol_id in known.items() if address not in addresses}
+        ids = {address: symbol_id for address, symbol_id in known.items() if address in addresses}
         ids |= {symbol.params.address: symbol_id for symbol_id, symbol in update.symbols.items()}
         return ids
 
@@ -356,7 +292,7 @@ class Mirror:
         if update.everything:
             self._wiring = update.wiring
             self._symbols, self._accounts, self._oracles, self._vault_markets = {}, {}, {}, {}
-            self._vaults, self._privileger = {}, update.privileger
+            self._privileger = update.privileger
             self._unsaved = None
         elif update.privileger is not None:
             self._privileger = update.privileger
@@ -376,11 +312,12 @@ class Mirror:
             self._touch(rows.vault_market_key(v_token))
         if update.everything:
             self._accounts = {key: account for key, account in update.accounts.items() if account}
-            self._count_everything()
+            self._sums = Sums(self._accounts.values())
+            self._vaults = {a.vault.address: key for key, a in self._accounts.items() if a.vault}
         else:
             for p_token_id, account in update.accounts.items():
                 self._take_account(p_token_id, account)
-        self._index()
+        self._reindex()
         self._head = head
         self._view = None
         return Changes(
@@ -416,8 +353,8 @@ class Mirror:
         self._touch(rows.oracle_key(oracle_id))
 
     def _take_account(self, p_token_id: int, account: AccountState | None) -> None:
-        self._count(self._accounts.get(p_token_id), -1)
-        self._count(account, 1)
+        self._sums.count(self._accounts.get(p_token_id), -1)
+        self._sums.count(account, 1)
         if account is None:
             self._accounts.pop(p_token_id, None)
         else:
@@ -429,47 +366,41 @@ class Mirror:
     def _swap_ids(self) -> set[str]:
         return {market.swap_oracle_id for market in self._vault_markets.values() if market.swap_oracle_id}
 
-    def _index(self) -> None:
-        """What follows from symbols and oracles."""
-        self._ids = {symbol.params.address: symbol_id for symbol_id, symbol in self._symbols.items()}
-        self._readings = {}
+    def _reindex(self) -> None:
+        """What follows from symbols and oracles; and what is new gets a few blocks' care.
+
+        Whoever fetches the logs learns of a new address only after this block, so the next few blocks' logs may lack
+        its events: until then it is read again each block.
+        """
+        before, self._young = self._index, {key: left - 1 for key, left in self._young.items() if left > 1}
+        readings = {}
         for oracle_id, read in self._oracles.items():
             if read.state.kind is OracleKind.OFFCHAIN:
-                self._readings[read.state.address] = oracle_id
+                readings[read.state.address] = oracle_id
             elif read.aggregator != ZERO_ADDRESS:
-                self._readings[read.aggregator] = oracle_id
+                readings[read.aggregator] = oracle_id
+        symbols = {symbol.params.address: symbol_id for symbol_id, symbol in self._symbols.items()}
+        self._index = Index(
+            parts=self.wiring,
+            symbols=symbols,
+            symbol_addresses={symbol_id: address for address, symbol_id in symbols.items()},
+            readings=readings,
+            v_tokens=frozenset(self._vault_markets),
+            vaults=self._vaults,
+        )
+        if before is not None:
+            new = {address for address in symbols if address not in before.symbols}
+            new |= {oracle_id for address, oracle_id in readings.items() if address not in before.readings}
+            self._young |= dict.fromkeys(new, YOUNG_BLOCKS)
 
     # The free check
-
-    def _count(self, account: AccountState | None, sign: int) -> None:
-        for position in account.positions if account else ():
-            sums = self._sums.setdefault(position.symbol_id, _Sums())
-            sums.volume += sign * position.volume
-            sums.cost += sign * position.cost
-            sums.holders += sign
-
-    def _count_everything(self) -> None:
-        self._sums = {}
-        for account in self._accounts.values():
-            self._count(account, 1)
-            if account.vault:
-                self._vaults[account.vault.address] = account.p_token_id
 
     def _check_sums(self, symbol_ids: Iterable[str]) -> bool:
         """A symbol's ``netVolume``, ``netCost`` and ``nPositionHolders`` are the sums over all positions, always.
 
         False asks for everything to be read again; so once per streak, since a second reading can't do better.
         """
-        wrong = {}
-        for symbol_id in symbol_ids:
-            symbol = self._symbols.get(symbol_id)
-            if symbol is None or symbol.params.kind is SymbolKind.UNKNOWN:
-                continue
-            sums, state = self._sums.get(symbol_id, _Sums()), symbol.state
-            found = sums.volume, sums.cost, sums.holders
-            stated = state.net_volume, state.net_cost, state.n_position_holders
-            if found != stated:
-                wrong[symbol.params.name] = f"volume, cost, holders {found} in positions, {stated} in the symbol"
+        wrong = self._sums.wrong(self._symbols, symbol_ids)
         if not wrong:
             if symbol_ids:
                 self._sums_trouble = False
@@ -516,7 +447,7 @@ class Mirror:
             )
         self._commit(update, head)
         self._unsaved = set()
-        self._dirty = _Dirty()
+        self._dirty = Dirty()
         known = update.privileger.stakes.keys() if update.privileger else self._liquidators
         self._dirty.privileger = set(known) != set(self._liquidators)
         if not self._check_sums(self._symbols):
@@ -565,6 +496,12 @@ def _known(value: T | None) -> T:
             "a market that was read from the chain", "nothing has been read yet", "call bootstrap or restore first"
         )
     return value
+
+
+def _role(parts: Wiring, address: str) -> str:
+    """What a contract is to the market, for people."""
+    roles = {parts.pool: "pool", parts.symbol_manager: "symbol manager", parts.privileger: "privileger"}
+    return roles.get(address, address)
 
 
 def _oracle_ids(symbols: Iterable[Symbol]) -> set[str]:
