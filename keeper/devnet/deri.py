@@ -13,15 +13,18 @@ from typing import cast
 from eth_utils.address import to_checksum_address
 
 from keeper.devnet.artifacts import Contract, load_artifact
-from keeper.devnet.deri_world import DeriWorld, Futures, Rules, Trader
-from keeper.devnet.oracle_server import OracleServer, Reading
+from keeper.devnet.builder import DEPLOY_GAS
+from keeper.devnet.deri_traders import Trader
+from keeper.devnet.deri_vaults import ZERO_ADDRESS, Lending
+from keeper.devnet.deri_world import DeriWorld, Futures, Power, Rules, SymbolSpec, volatility_name
+from keeper.devnet.oracle_server import OracleServer, Reading, symbol_id
 from keeper.devnet.rpc import Call, DevNode, Json, RpcError, as_bytes, as_int
 from keeper.devnet.transactions import Transaction, confirm, created_address, next_nonces, reason_text, send
 from keeper.errors import ConfigError
 
 ETH = 10**18
-DEPLOY_GAS = 8_000_000
-ZERO_ADDRESS = "0x" + "00" * 20
+FEED_UNIT = 10**10
+"""Feeds on chain have 8 decimals."""
 ANYBODY = "0x600160005260206000f3"
 """Code that answers true to every call: PUSH1 1, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN."""
 
@@ -32,6 +35,8 @@ class Account:
 
     p_token_id: int
     amount_b0: int
+    vault: str | None
+    """None: it has no vault; always so in a Lite pool."""
     active_symbols: tuple[str, ...]
     positions: Mapping[str, tuple[int, int, int]]
 
@@ -43,7 +48,7 @@ class DeriDevnet:
     node: DevNode
     world: DeriWorld
     oracle: OracleServer
-    """The prices off the chain, signed on demand. ``oracle.move`` moves them."""
+    """The signed prices. ``oracle.move`` moves them; ``move_prices`` moves those on chain as well."""
     admin: str
     pool: Contract
     symbol_manager: Contract
@@ -57,6 +62,10 @@ class DeriDevnet:
     """By name."""
     oracles: Mapping[str, Contract]
     """By name of what they read."""
+    feeds: Mapping[str, Contract]
+    """What moves the prices that are not signed: Chainlink aggregators and Woo feeds, by name."""
+    lending: Lending | None
+    """The lending protocol that a full pool's vaults are in."""
     traders: tuple[Trader, ...]
     stakers: tuple[str, ...]
     """Others who have staked; the first is qualified once the lock is over."""
@@ -66,6 +75,34 @@ class DeriDevnet:
     start_block: int
     """The block before the first of the deployment."""
 
+    def describe(self) -> dict[str, object]:
+        """Everything that another process may want to know of it; no keys."""
+        return {
+            "rpc": self.node.http_url,
+            "websocket": self.node.ws_url,
+            "price_server": self.oracle.url,
+            "start_block": self.start_block,
+            "addresses": {
+                "pool": self.pool.address,
+                "symbol_manager": self.symbol_manager.address,
+                "p_token": self.p_token.address,
+                "l_token": self.l_token.address,
+                "oracle_manager": self.oracle_manager.address,
+                "privileger": self.privileger.address if self.privileger else None,
+                "token_b0": self.token_b0.address,
+                "token_deri": self.token_deri.address,
+            },
+            "symbols": {name: contract.address for name, contract in self.symbols.items()},
+            "oracles": {name: contract.address for name, contract in self.oracles.items()},
+            "admin": self.admin,
+            "liquidator": self.liquidator,
+            "stakers": list(self.stakers),
+            "traders": [
+                {"p_token_id": trader.p_token_id, "owner": trader.owner, "cohort": trader.cohort}
+                for trader in self.traders
+            ],
+        }
+
     # --- looking
 
     def cohort(self, name: str) -> list[Trader]:
@@ -73,8 +110,20 @@ class DeriDevnet:
         return [trader for trader in self.traders if trader.cohort == name]
 
     async def readings(self, names: Iterable[str] | None = None) -> list[Reading]:
-        """The present prices, signed; all of them unless named."""
-        return [await self.oracle.reading(name) for name in (self.oracles if names is None else names)]
+        """The present prices, signed; all that are signed unless named."""
+        return [await self.oracle.reading(name) for name in (self.oracle.values_e18 if names is None else names)]
+
+    async def token_b0_balance(self, address: str, tag: str | int = "latest") -> int:
+        """What somebody has of B0, in its own decimals."""
+        return await self.token_b0.read_int(self.node, "balanceOf", address, tag=tag)
+
+    def raw_b0(self, amount_b0: int) -> int:
+        """An amount in 1e18 in B0's own decimals."""
+        return amount_b0 // 10 ** (18 - self.world.vaults.decimals_b0) if self.world.vaults else amount_b0
+
+    def in_b0(self, amount: int) -> tuple[int] | tuple[str, int]:
+        """An amount as the pool's functions take it: a full pool wants to be told of what."""
+        return (self.token_b0.address, amount) if self.lending else (amount,)
 
     async def accounts(self, p_token_ids: Sequence[int] | None = None, *, tag: str | int = "latest") -> list[Account]:
         """Accounts as of one block; all traders unless given."""
@@ -86,7 +135,7 @@ class DeriDevnet:
             calls.append(_call(self.pool, "tdInfos", p_token_id, tag=at))
             calls.append(_call(self.symbol_manager, "getActiveSymbols", p_token_id, tag=at))
         heads = [as_bytes(answer) for answer in await self.node.batch(calls)]
-        amounts = [cast("int", self.pool.artifact.decode("tdInfos", data)[1]) for data in heads[::2]]
+        infos = [cast("tuple[str, int]", self.pool.artifact.decode("tdInfos", data)) for data in heads[::2]]
         active = [_names(self.symbol_manager.artifact.decode("getActiveSymbols", d)[0], names) for d in heads[1::2]]
         held = [(id_, name) for id_, symbols in zip(ids, active, strict=True) for name in symbols]
         answers = await self.node.batch([_call(self.symbols[n], "positions", id_, tag=at) for id_, n in held])
@@ -94,7 +143,12 @@ class DeriDevnet:
         for (id_, name), answer in zip(held, answers, strict=True):
             values = self.symbols[name].artifact.decode("positions", as_bytes(answer))
             positions[id_][name] = cast("tuple[int, int, int]", values)
-        return [Account(i, a, s, positions[i]) for i, a, s in zip(ids, amounts, active, strict=True)]
+        return [
+            Account(
+                id_, amount_b0, None if int(vault, 16) == 0 else to_checksum_address(vault), symbols, positions[id_]
+            )
+            for id_, (vault, amount_b0), symbols in zip(ids, infos, active, strict=True)
+        ]
 
     async def verdicts(
         self,
@@ -148,18 +202,39 @@ class DeriDevnet:
         """Wait until these are mined; their receipts. Raises ``ChainError`` if one reverted."""
         return await confirm(self.node, hashes)
 
-    async def add_margin(self, owner: str, amount_b0: int) -> str:
-        """Pay in margin, freshly minted; somebody without a pToken gets one."""
+    async def move_prices(self, values_e18: Mapping[str, int]) -> list[str]:
+        """Move prices: signed ones at once, those on chain by transactions, whose hashes are the answer.
+
+        The lending protocol and the swapper of a full pool follow the prices of its collaterals.
+        """
+        self.oracle.move({name: value for name, value in values_e18.items() if name not in self.feeds})
+        calls = []
+        for name, feed in self.feeds.items():
+            if name in values_e18:
+                function = "transmit" if name in self.world.chainlink else "set"
+                calls.append((feed, feed.encode(function, values_e18[name] // FEED_UNIT)))
+        if self.lending:
+            calls += self.lending.price_calls(values_e18)
+        return await send(self.node, [Transaction(self.admin, contract.address, data) for contract, data in calls])
+
+    async def add_margin(self, owner: str, amount: int, collateral: str = "B0") -> str:
+        """Pay in margin, freshly minted, in its own decimals; somebody without a pToken gets one."""
+        if self.lending and collateral not in self.lending.tokens:
+            await self.node.set_balance(owner, amount + ETH)
+            data = self.pool.encode("addMargin", ZERO_ADDRESS, amount, [])
+            return await self._send(Transaction(owner, self.pool.address, data, value_wei=amount))
+        token = self.lending.tokens[collateral] if self.lending else self.token_b0
+        arguments = (token.address, amount) if self.lending else (amount,)
         await self.node.set_balance(owner, ETH)
         return await self._send(
-            Transaction(owner, self.token_b0.address, self.token_b0.encode("mint", owner, amount_b0)),
-            Transaction(owner, self.token_b0.address, self.token_b0.encode("approve", self.pool.address, amount_b0)),
-            Transaction(owner, self.pool.address, self.pool.encode("addMargin", amount_b0, [])),
+            Transaction(owner, token.address, token.encode("mint", owner, amount)),
+            Transaction(owner, token.address, token.encode("approve", self.pool.address, amount)),
+            Transaction(owner, self.pool.address, self.pool.encode("addMargin", *arguments, [])),
         )
 
     async def remove_margin(self, owner: str, amount_b0: int, readings: Sequence[Reading] | None = None) -> str:
         """Take margin out, at the present prices unless given."""
-        return await self._pool_call(owner, readings, "removeMargin", amount_b0)
+        return await self._pool_call(owner, readings, "removeMargin", *self.in_b0(amount_b0))
 
     async def trade(
         self,
@@ -193,11 +268,11 @@ class DeriDevnet:
             Transaction(provider, token.address, token.encode("mint", provider, amount_b0)),
             Transaction(provider, token.address, token.encode("approve", self.pool.address, amount_b0)),
         )
-        return await self._pool_call(provider, readings, "addLiquidity", amount_b0)
+        return await self._pool_call(provider, readings, "addLiquidity", *self.in_b0(amount_b0))
 
     async def remove_liquidity(self, amount_b0: int, readings: Sequence[Reading] | None = None) -> str:
         """Have the liquidity provider take some out."""
-        return await self._pool_call(self.liquidity_provider, readings, "removeLiquidity", amount_b0)
+        return await self._pool_call(self.liquidity_provider, readings, "removeLiquidity", *self.in_b0(amount_b0))
 
     async def push_prices(self, readings: Sequence[Reading] | None = None) -> list[str]:
         """Write readings to the oracles on chain: the present prices unless given."""
@@ -228,14 +303,22 @@ class DeriDevnet:
             Transaction(self.admin, self.token_deri.address, self.token_deri.encode("mint", user, amount_deri))
         )
 
-    async def upgrade_symbol(self, symbol: Futures) -> str:
+    async def upgrade_symbol(self, symbol: SymbolSpec) -> str:
         """Give a symbol of that name a new implementation with other terms (``NewImplementation``)."""
         init_code = symbol_init_code(symbol, self.symbol_manager.address, self.oracle_manager.address)
         return await self._upgrade(self.symbols[symbol.name], init_code)
 
     async def upgrade_pool(self, rules: Rules) -> str:
         """Give the pool a new implementation with other rules (``NewImplementation``)."""
-        return await self._upgrade(self.pool, self.pool.artifact.deployment(self.parts(), rules.as_tuple()))
+        return await self._upgrade(self.pool, self.pool_init_code(rules))
+
+    def pool_init_code(self, rules: Rules, *, seedable: bool = False) -> bytes:
+        """The deployment of the pool's implementation."""
+        artifact = self.pool.artifact
+        if seedable:
+            artifact = load_artifact("SeedablePool" if self.lending else "SeedablePoolLite", "PoolSeeding.sol")
+        vaults = [self.lending.parts()] if self.lending else []
+        return artifact.deployment(self.parts(), rules.as_tuple(), *vaults)
 
     def parts(self) -> tuple[str, str, str, str, str, str]:
         """What the pool's constructor is told of the other contracts (PoolBase.Parts)."""
@@ -279,14 +362,30 @@ class DeriDevnet:
         return self.privileger
 
 
-def symbol_init_code(symbol: Futures, manager: str, oracle_manager: str, *, seedable: bool = False) -> bytes:
+def symbol_init_code(symbol: SymbolSpec, manager: str, oracle_manager: str, *, seedable: bool = False) -> bytes:
     """The deployment of a symbol's implementation."""
+    kind = type(symbol).__name__
     artifact = (
-        load_artifact("SeedableFutures", "SymbolSeeding.sol")
+        load_artifact(f"Seedable{kind}", "SymbolSeeding.sol")
         if seedable
-        else load_artifact("SymbolImplementationFutures")
+        else load_artifact(f"SymbolImplementation{kind}")
     )
-    return artifact.deployment(manager, oracle_manager, symbol.terms.as_tuple(), symbol.fee_ratio_e18)
+    price_id, volatility_id = symbol_id(symbol.underlying.name), symbol_id(volatility_name(symbol.underlying))
+    terms = symbol.terms.as_tuple()
+    if isinstance(symbol, Futures):
+        return artifact.deployment(manager, oracle_manager, terms, symbol.fee_ratio_e18)
+    if isinstance(symbol, Power):
+        return artifact.deployment(manager, oracle_manager, terms, price_id, volatility_id, symbol.fee_ratio_e18)
+    option = (
+        price_id,
+        volatility_id,
+        symbol.strike_e18,
+        symbol.is_call,
+        symbol.fee_ratio_itm_e18,
+        symbol.fee_ratio_otm_e18,
+        symbol.min_initial_margin_ratio_e18,
+    )
+    return artifact.deployment(manager, oracle_manager, terms, option)
 
 
 def _call(contract: Contract, function: str, *arguments: object, tag: str) -> Call:

@@ -1,24 +1,25 @@
 """What a local Deri market is to look like: symbols, rules, stakers, and cohorts of traders. Pure data, no chain.
 
-A cohort's traders are placed by how far prices have to move against them: an account with distance 0.07 has exactly
-its maintenance margin left once every symbol it holds has moved 7 % the wrong way from the starting price. So a crash
-of 8 % makes every long account with a distance below 0.08 liquidatable, and no other.
+A cohort's traders are placed by how far prices have to move against them: an account with distance 0.07 has its
+maintenance margin left, and no more, once every index price has moved 7 % the wrong way from its start. So a crash of
+8 % makes every long account in futures with a distance below 0.08 liquidatable, and no other. (An option's margin does
+not rise forever as prices move on, so an account with options may be safe again beyond its distance.)
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TypeAlias
 
 from coincurve import PrivateKey
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from keeper.errors import ConfigError
-
 ONE = 10**18
+_YEAR_SECONDS = 31_536_000
 
 
 def e18(number: str | int | Decimal) -> int:
@@ -64,8 +65,78 @@ class Futures:
 
     name: str
     price_e18: int
+    """What the index starts at."""
     terms: Terms = Terms()
     fee_ratio_e18: int = e18("0.0005")
+
+    @property
+    def underlying(self) -> Futures:
+        return self
+
+    def worth(self, price: float) -> Worth:
+        return Worth(price, price * self.terms.maintenance_margin_ratio_e18 / ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An everlasting call or put on a future's index price."""
+
+    name: str
+    underlying: Futures
+    strike_e18: int
+    is_call: bool
+    volatility_e18: int = e18("0.75")
+    """What the volatility ``VOL-<underlying>`` starts at; the same for all symbols on an underlying."""
+    terms: Terms = Terms(min_trade_volume_e18=e18("0.01"))
+    fee_ratio_itm_e18: int = e18("0.0015")
+    fee_ratio_otm_e18: int = e18("0.05")
+    min_initial_margin_ratio_e18: int = e18("0.01")
+
+    def worth(self, price: float) -> Worth:
+        """EverlastingOption.value and SymbolImplementationOption._maintenancePerVolume, in floating point."""
+        strike, sign = self.strike_e18 / ONE, 1 if self.is_call else -1
+        years = self.terms.funding_period_seconds / _YEAR_SECONDS
+        u = math.sqrt(8 / (self.volatility_e18 / ONE) ** 2 / years + 1)
+        slope = 1 - u if price > strike else 1 + u
+        time_value = strike * (price / strike) ** (slope / 2) / u
+        delta = slope * time_value / price / 2
+        intrinsic = max(0.0, sign * (price - strike))
+        if intrinsic > 0:
+            delta += sign
+        elif price == strike:
+            delta = sign / 2
+        ratio = self.terms.maintenance_margin_ratio_e18 / ONE
+        return Worth(
+            intrinsic + time_value, sign * delta * price * ratio + (u * u - 1) * time_value / 8 * ratio * ratio
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A perpetual on the square of a future's index price."""
+
+    name: str
+    underlying: Futures
+    volatility_e18: int = e18("0.75")
+    terms: Terms = Terms(min_trade_volume_e18=e18("0.000001"))
+    fee_ratio_e18: int = e18("0.0005")
+
+    def worth(self, price: float) -> Worth:
+        """SymbolImplementationPower._quote, in floating point."""
+        years = self.terms.funding_period_seconds / _YEAR_SECONDS
+        value = price**2 / (1 - (self.volatility_e18 / ONE) ** 2 * years)
+        return Worth(value, value * self.terms.maintenance_margin_ratio_e18 / ONE)
+
+
+SymbolSpec: TypeAlias = Futures | Option | Power
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A symbol at some index price: its theoretical price, and the maintenance margin for a volume of one."""
+
+    value: float
+    maintenance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +181,62 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Collateral:
+    """What a full pool takes beside B0, through a market of the lending protocol."""
+
+    name: str
+    price_e18: int
+    """In B0, for the lending protocol, the swapper and the oracle alike."""
+    native: bool = False
+    """The chain's own coin."""
+    decimals: int = 18
+    collateral_factor_e18: int = e18("0.8")
+    swap_fee_bps: int = 30
+
+    @property
+    def oracle(self) -> str:
+        """The price that the swapper's result is held against."""
+        return f"{self.name}USD"
+
+
+@dataclass(frozen=True, slots=True)
+class Vaults:
+    """What makes a pool a full one: traders' collateral sits in vaults, in a lending protocol."""
+
+    collaterals: tuple[Collateral, ...] = (
+        Collateral("BNB", e18(300), native=True),
+        Collateral("CAKE", e18(4)),
+    )
+    decimals_b0: int = 18
+    collateral_factor_b0_e18: int = e18("0.8")
+    liquidity_multiplier_e18: int = e18("1.25")
+    """What the pool counts of the lending protocol's figure."""
+    reserve_ratio_b0_e18: int = e18("0.25")
+    """How much of a deposit of B0 stays at hand."""
+    min_ratio_b0_e18: int = e18("0.05")
+    max_slippage_e18: int = e18("0.1")
+    borrow_rate_per_second_e18: int = 1_600_000_000
+    """Five percent a year, on the half of the lent B0 that somebody borrows."""
+
+    def all_collaterals(self) -> tuple[Collateral, ...]:
+        """What is taken, ``B0`` first."""
+        b0 = Collateral(
+            "B0", ONE, decimals=self.decimals_b0, collateral_factor_e18=self.collateral_factor_b0_e18, swap_fee_bps=0
+        )
+        return (b0, *self.collaterals)
+
+
+@dataclass(frozen=True, slots=True)
 class DeriWorld:
     """A whole market. The same world always gives the same accounts, addresses and keys."""
 
-    symbols: tuple[Futures, ...]
+    symbols: tuple[SymbolSpec, ...]
     cohorts: tuple[Cohort, ...]
     seed: int = 1
     liquidity_usd: int = 20_000_000
     rules: Rules = Rules()
+    vaults: Vaults | None = None
+    """None: a Lite pool."""
     privileged: bool = True
     """False: the pool has no privileger, and anybody may liquidate."""
     lock_seconds: int = 5
@@ -130,29 +249,21 @@ class DeriWorld:
     liquidator_eth: int = 100
     delay_allowance_seconds: int = 600
     """How long a signed reading is good for."""
+    chainlink: frozenset[str] = frozenset()
+    """Prices that come from Chainlink feeds on chain, not from signed readings."""
+    woo: frozenset[str] = frozenset()
+    """Prices that come from Woo feeds on chain."""
 
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position to be written: volume and cost in 1e18, cost with the volume's sign."""
-
-    symbol: str
-    volume_e18: int
-    cost_e18: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trader:
-    """One account. ``p_token_id`` is what it will get: ids count from 1 in the order of seeding."""
-
-    p_token_id: int
-    cohort: str
-    owner: str
-    key: bytes = field(repr=False)
-    side: int
-    distance_e18: int
-    margin_b0: int
-    positions: tuple[Position, ...]
+    def prices_e18(self) -> dict[str, int]:
+        """What every oracle starts at, by name: the index prices, then the volatilities that symbols need."""
+        collaterals = self.vaults.collaterals if self.vaults else ()
+        prices = {collateral.oracle: collateral.price_e18 for collateral in collaterals}
+        prices |= {symbol.underlying.name: symbol.underlying.price_e18 for symbol in self.symbols}
+        return prices | {
+            volatility_name(symbol.underlying): symbol.volatility_e18
+            for symbol in self.symbols
+            if not isinstance(symbol, Futures)
+        }
 
 
 BTC = Futures("BTCUSD", e18(30_000))
@@ -176,9 +287,32 @@ def three_futures(traders: int = 200, *, seed: int = 1) -> DeriWorld:
     )
 
 
-def plan_traders(world: DeriWorld) -> list[Trader]:
-    """Every account of a world, in the order of seeding. Raises ``ConfigError`` for a cohort that can't be."""
-    return list(_traders(world))
+def all_kinds(traders: int = 200, *, seed: int = 1) -> DeriWorld:
+    """Three futures, four everlasting options and two powers; otherwise like ``three_futures``."""
+    return replace(
+        three_futures(traders, seed=seed),
+        symbols=(
+            BTC,
+            ETH,
+            BNB,
+            Option("BTCUSD-30000-C", BTC, e18(30_000), is_call=True),
+            Option("BTCUSD-28000-P", BTC, e18(28_000), is_call=False),
+            Option("ETHUSD-2100-C", ETH, e18(2_100), is_call=True),
+            Option("ETHUSD-2000-P", ETH, e18(2_000), is_call=False),
+            Power("BTC^2", BTC),
+            Power("ETH^2", ETH, terms=Terms(min_trade_volume_e18=e18("0.0001"))),
+        ),
+    )
+
+
+def full_pool(traders: int = 60, *, seed: int = 1) -> DeriWorld:
+    """Everything at once: all kinds of symbols, vaults, and prices from Chainlink and Woo beside the signed ones."""
+    return replace(
+        all_kinds(traders, seed=seed),
+        vaults=Vaults(),
+        chainlink=frozenset({"BNBUSD"}),
+        woo=frozenset({"CAKEUSD"}),
+    )
 
 
 def account_key(world: DeriWorld, role: str) -> bytes:
@@ -191,51 +325,11 @@ def address_of(key: bytes) -> str:
     return to_checksum_address(keccak(PrivateKey(key).public_key.format(compressed=False)[1:])[-20:])
 
 
-def moved(symbols: Sequence[Futures], change: str | Decimal) -> dict[str, int]:
-    """The prices of symbols after they all moved by a fraction of the start: ``moved(world.symbols, "-0.08")``."""
-    return {symbol.name: int(symbol.price_e18 * (1 + Decimal(change))) for symbol in symbols}
+def volatility_name(underlying: Futures) -> str:
+    """The oracle of a future's volatility."""
+    return f"VOL-{underlying.name}"
 
 
-def _traders(world: DeriWorld) -> Iterator[Trader]:
-    by_name = {symbol.name: symbol for symbol in world.symbols}
-    p_token_id = 0
-    for cohort in world.cohorts:
-        names = cohort.symbols or tuple(by_name)
-        if unknown := set(names) - by_name.keys():
-            raise ConfigError(
-                f"cohort {cohort.name!r} to trade in {', '.join(by_name)}",
-                f"it names {', '.join(sorted(unknown))}",
-                "name one of those",
-            )
-        # One generator for each cohort, so that a larger cohort does not change the others.
-        draw = random.Random(f"{world.seed} {cohort.name}")  # noqa: S311
-        for _ in range(cohort.traders):
-            p_token_id += 1
-            held = draw.sample(names, min(len(names), draw.randint(*cohort.positions)))
-            yield _trader(world, cohort, p_token_id, [by_name[name] for name in held], draw)
-
-
-def _trader(world: DeriWorld, cohort: Cohort, p_token_id: int, held: Sequence[Futures], draw: random.Random) -> Trader:
-    side = cohort.side or draw.choice((1, -1))
-    distance_e18 = int(draw.uniform(*cohort.distance) * ONE)
-    margin_b0 = 0
-    positions = []
-    for symbol in held:
-        step = symbol.terms.min_trade_volume_e18
-        wanted_e18 = draw.randint(*cohort.notional_usd) * ONE * ONE // symbol.price_e18
-        volume_e18 = max(step, wanted_e18 // step * step)
-        notional_e18 = volume_e18 * symbol.price_e18 // ONE
-        profit_e18 = int(notional_e18 * draw.uniform(-cohort.entry_spread, cohort.entry_spread))
-        # At the distance, what is lost plus the maintenance margin of what is left is all there is.
-        moved_e18 = notional_e18 * (ONE - side * distance_e18) // ONE
-        margin_b0 += notional_e18 * distance_e18 // ONE - profit_e18
-        margin_b0 += moved_e18 * symbol.terms.maintenance_margin_ratio_e18 // ONE
-        positions.append(Position(symbol.name, side * volume_e18, side * notional_e18 - profit_e18))
-    if margin_b0 <= 0:
-        raise ConfigError(
-            f"cohort {cohort.name!r} to have accounts with margin",
-            f"trader {p_token_id} would have {margin_b0 / ONE:.2f}",
-            "raise the distance or lower the entry spread",
-        )
-    key = account_key(world, f"trader {p_token_id}")
-    return Trader(p_token_id, cohort.name, address_of(key), key, side, distance_e18, margin_b0, tuple(positions))
+def moved(symbols: Sequence[SymbolSpec], change: str | Decimal) -> dict[str, int]:
+    """Index prices after they all moved by a fraction of the start: ``moved(world.symbols, "-0.08")``."""
+    return {symbol.underlying.name: int(symbol.underlying.price_e18 * (1 + Decimal(change))) for symbol in symbols}

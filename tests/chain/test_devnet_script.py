@@ -60,7 +60,7 @@ async def test_it_serves_a_market_and_configures_a_keeper(tmp_path: Path) -> Non
         assert len(facts["traders"]) == 9
 
         settings = load(tmp_path / "keeper.toml")
-        market = settings.markets["deri-lite"]
+        market = settings.markets["deri"]
         [signer] = settings.chains["local"].signers
         assert isinstance(market, DeriSettings)
         assert (market.pool, market.price_servers) == (facts["addresses"]["pool"], (facts["price_server"],))

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from keeper.devnet.deri_world import BNB, BTC, ETH, ONE, Cohort, DeriWorld, e18, moved, plan_traders, three_futures
+from keeper.devnet.deri_traders import plan_traders
+from keeper.devnet.deri_world import BNB, BTC, ETH, ONE, Cohort, DeriWorld, e18, moved, three_futures
 from keeper.errors import ConfigError
 
 LONGS = Cohort("longs", 20, 1, (0.02, 0.2))
