@@ -49,7 +49,7 @@ class Decision(NamedTuple):
     settled: bool = True
     """Whether both figures were computed; else they are 0."""
     waits: bool = False
-    """Only the price-shift guard stands in the way, as far as could be computed: look again at another block."""
+    """Only the price-shift guard stands in the way: liquidatable in another block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +167,9 @@ def liquidate(prepared: Prepared, account: AccountState | None, received_b0: Seq
     an estimate in its place (``vault.proceeds``) the reward and the pool afterwards are estimates too; the decision
     and the settlement don't depend on it.
     """
-    flavour = prepared.pool.flavour
     if account is None:
-        return Refused(pool_revert(flavour, NONEXISTENT))
-    settlement: Settlement | None = None
-    try:
-        settled = _settle(prepared, account)
-        if isinstance(settled, Refused):
-            return settled
-        settlement, states = settled
-        required = settlement.trader_maintenance_margin_required
-        if required <= 0:
-            return Refused(pool_revert(flavour, NO_POSITION), settlement)
-        if add(settlement.margin, settlement.trader_pnl) >= required:
-            return Refused(pool_revert(flavour, CANNOT_LIQUIDATE), settlement)
-        reward_b0, pool = _pay(prepared.pool, account, settlement, received_b0)
-    except Panic as panic:
-        return Refused(str(panic), settlement)
-    return Closed(settlement, reward_b0, pool, states)
+        return Refused(pool_revert(prepared.pool.flavour, NONEXISTENT))
+    return _liquidate(prepared, account, received_b0)
 
 
 def after(prepared: Prepared, closed: Closed) -> Prepared:
@@ -202,15 +187,43 @@ def _unsettled(reason: str) -> Decision:
 
 def _decide_checked(prepared: Prepared, account: AccountState) -> Decision:
     result = liquidate(prepared, account)
+    reason = result.reason if isinstance(result, Refused) else ""
+    guarded = reason.endswith(SLIPPAGE)
+    if guarded:
+        result = _liquidate(prepared, account, (), guard=False)
     settlement = result.settlement
-    reason = "" if isinstance(result, Closed) else result.reason
     if settlement is None:
-        return Decision(reason, 0, 0, settled=False, waits=reason.endswith(SLIPPAGE))
+        return _unsettled(reason)
     margin = settlement.margin + settlement.trader_pnl
-    return Decision(reason, margin, settlement.trader_maintenance_margin_required)
+    waits = guarded and isinstance(result, Closed)
+    return Decision(reason, margin, settlement.trader_maintenance_margin_required, waits=waits)
 
 
-def _settle(prepared: Prepared, account: AccountState) -> tuple[Settlement, dict[str, SymbolState]] | Refused:
+def _liquidate(
+    prepared: Prepared, account: AccountState, received_b0: Sequence[int], *, guard: bool = True
+) -> Closed | Refused:
+    """``guard`` false leaves the price-shift guard out: what would be, but for the block's other closings."""
+    flavour = prepared.pool.flavour
+    settlement: Settlement | None = None
+    try:
+        settled = _settle(prepared, account, guard=guard)
+        if isinstance(settled, Refused):
+            return settled
+        settlement, states = settled
+        required = settlement.trader_maintenance_margin_required
+        if required <= 0:
+            return Refused(pool_revert(flavour, NO_POSITION), settlement)
+        if add(settlement.margin, settlement.trader_pnl) >= required:
+            return Refused(pool_revert(flavour, CANNOT_LIQUIDATE), settlement)
+        reward_b0, pool = _pay(prepared.pool, account, settlement, received_b0)
+    except Panic as panic:
+        return Refused(str(panic), settlement)
+    return Closed(settlement, reward_b0, pool, states)
+
+
+def _settle(
+    prepared: Prepared, account: AccountState, *, guard: bool
+) -> tuple[Settlement, dict[str, SymbolState]] | Refused:
     rows: list[SymbolSettlement] = []
     states: dict[str, SymbolState] = {}
     funding = delta_traders_pnl = trader_funding = trader_pnl = required = realized = 0
@@ -221,7 +234,7 @@ def _settle(prepared: Prepared, account: AccountState) -> tuple[Settlement, dict
         if symbol.failure:
             return Refused(symbol.failure)
         volume = position.volume
-        if not ((volume >= 0 and symbol.longs_pass) or (volume <= 0 and symbol.shorts_pass)):
+        if guard and not ((volume >= 0 and symbol.longs_pass) or (volume <= 0 and symbol.shorts_pass)):
             return Refused(symbol.guard_failure)
         row, state = _settle_symbol(symbol, position, prepared)
         rows.append(row)
