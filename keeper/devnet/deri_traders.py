@@ -91,7 +91,7 @@ def _trader(
         """What is lost when prices have moved so far, and the maintenance margin of what is left then."""
         total = 0.0
         for symbol, volume_e18 in zip(held, volumes_e18, strict=True):
-            start = symbol.underlying.price_e18 / ONE
+            start = symbol.price_e18 / ONE
             now, then = symbol.worth(start), symbol.worth(start * (1 - side * move))
             total += volume_e18 / ONE * (now.value - then.value) + abs(volume_e18) / ONE * then.maintenance
         return total
@@ -101,7 +101,7 @@ def _trader(
         margin = max(margin, needed(0) * _AIR)
     positions = []
     for symbol, volume_e18 in zip(held, volumes_e18, strict=True):
-        value = volume_e18 / ONE * symbol.worth(symbol.underlying.price_e18 / ONE).value
+        value = volume_e18 / ONE * symbol.worth(symbol.price_e18 / ONE).value
         profit = abs(value) * draw.uniform(-cohort.entry_spread, cohort.entry_spread)
         margin -= profit
         positions.append(Position(symbol.name, volume_e18, int((value - profit) * ONE)))
@@ -135,7 +135,7 @@ def _long_sign(symbol: SymbolSpec) -> int:
 
 def _volume_e18(symbol: SymbolSpec, notional_usd: int) -> int:
     """The volume of a notional at the starting price, in whole steps of the least that can be traded."""
-    start = symbol.underlying.price_e18 / ONE
+    start = symbol.price_e18 / ONE
     unit = symbol.worth(start).value if isinstance(symbol, Power) else start
     step = symbol.terms.min_trade_volume_e18
     return max(step, int(notional_usd / unit * ONE) // step * step)

@@ -92,6 +92,10 @@ class Option:
     fee_ratio_otm_e18: int = e18("0.05")
     min_initial_margin_ratio_e18: int = e18("0.01")
 
+    @property
+    def price_e18(self) -> int:
+        return self.underlying.price_e18
+
     def worth(self, price: float) -> Worth:
         """EverlastingOption.value and SymbolImplementationOption._maintenancePerVolume, in floating point."""
         strike, sign = self.strike_e18 / ONE, 1 if self.is_call else -1
@@ -120,6 +124,10 @@ class Power:
     volatility_e18: int = e18("0.75")
     terms: Terms = Terms(min_trade_volume_e18=e18("0.000001"))
     fee_ratio_e18: int = e18("0.0005")
+
+    @property
+    def price_e18(self) -> int:
+        return self.underlying.price_e18
 
     def worth(self, price: float) -> Worth:
         """SymbolImplementationPower._quote, in floating point."""
@@ -258,7 +266,7 @@ class DeriWorld:
         """What every oracle starts at, by name: the index prices, then the volatilities that symbols need."""
         collaterals = self.vaults.collaterals if self.vaults else ()
         prices = {collateral.oracle: collateral.price_e18 for collateral in collaterals}
-        prices |= {symbol.underlying.name: symbol.underlying.price_e18 for symbol in self.symbols}
+        prices |= {symbol.underlying.name: symbol.price_e18 for symbol in self.symbols}
         return prices | {
             volatility_name(symbol.underlying): symbol.volatility_e18
             for symbol in self.symbols
@@ -332,4 +340,4 @@ def volatility_name(underlying: Futures) -> str:
 
 def moved(symbols: Sequence[SymbolSpec], change: str | Decimal) -> dict[str, int]:
     """Index prices after they all moved by a fraction of the start: ``moved(world.symbols, "-0.08")``."""
-    return {symbol.underlying.name: int(symbol.underlying.price_e18 * (1 + Decimal(change))) for symbol in symbols}
+    return {symbol.underlying.name: int(symbol.price_e18 * (1 + Decimal(change))) for symbol in symbols}
