@@ -121,7 +121,7 @@ class RecentBlocks:
         self._orphans: dict[str, tuple[str, Block]] = {}
         """Blocks that a reorg took away, each with the hash of what it followed."""
 
-    def __contains__(self, block_hash: str) -> bool:
+    def __contains__(self, block_hash: object) -> bool:
         return block_hash in self._at
 
     def __len__(self) -> int:

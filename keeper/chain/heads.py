@@ -3,7 +3,9 @@
 1. A listener subscribes to new heads on the best websocket and announces what is pushed. Silence is suspicious: a head
    that is overdue is asked for elsewhere, and a connection that kept one back, or answers no more, is given up.
 2. While no websocket delivers, a poller asks for the latest block instead. The listener keeps trying to return.
-3. ``advances`` takes the newest head announced, links it to the blocks known by parent hash, fetches what is between
+3. With several endpoints, a surveyor compares their heads now and then, and at once when something is odd: one that
+   lags or is on a fork of its own is neither listened to nor asked while another is fit.
+4. ``advances`` takes the newest head announced, links it to the blocks known by parent hash, fetches what is between
    them, asks for the logs of the blocks that can hold any, and yields one ``Advance`` for all of it. Nothing is
    remembered before all of it is there, so a failure at any point leaves the next attempt the same work.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from keeper.chain.answers import Json, RpcError, UnreachableError, fields, quant
 from keeper.chain.blocks import BloomFilter, RecentBlocks, header_of, joined_filter
 from keeper.chain.logs import LogFetcher
 from keeper.chain.rpc import Link, Rpc
+from keeper.chain.survey import survey
 from keeper.chain.transport import Subscription
 from keeper.errors import ChainError
 from keeper.model import Advance, Block, Header, Log, LogFilter
@@ -36,6 +40,7 @@ LONGEST_LINK = 16
 """Blocks fetched one by one to link a head to its ancestor. A longer gap is passed over by its logs alone."""
 LONGEST_GAP = 50_000
 """Blocks that are caught up with. Reading everything anew is cheaper than the logs of more."""
+SURVEY_S = 30.0
 REACH_BACK = 64
 """Blocks before the first head that a reorg may undo without everything being read anew."""
 _FIRST_BLOCK_TIME_S = 1.0
@@ -85,6 +90,7 @@ class Heads:
         self._intervals: list[float] = []
         self._last_announced = ""
         self._announced_at = 0.0
+        self._odd = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.recent = RecentBlocks()
 
@@ -128,6 +134,7 @@ class Heads:
         self._tasks = [
             asyncio.create_task(self._listen(), name="listen for heads"),
             asyncio.create_task(self._poll(), name="poll for heads"),
+            asyncio.create_task(self._survey(), name="survey the endpoints"),
         ]
         return self
 
@@ -158,6 +165,7 @@ class Heads:
                 if not failing:
                     log.warning("heads.behind", number=self.recent.head.number, came=error.came)
                 failing = True
+                self._odd.set()
                 await self._second_thought(sighting)
                 continue
             if failing:
@@ -246,6 +254,7 @@ class Heads:
             try:
                 value = await subscription.next(self._overdue_s)
             except TimeoutError:
+                self._odd.set()
                 if await self._keeps_back(link, time.monotonic() - heard):
                     # It may have been on its way just then.
                     value = await self._late_push(subscription, link)
@@ -253,6 +262,8 @@ class Heads:
                     continue
             heard = time.monotonic()
             self._announce(sighting_of(value, link))
+            if not link.health.trusted:
+                raise UnreachableError(f"{link.name} to be with the others", "it is not", "see its node")
 
     @property
     def _overdue_s(self) -> float:
@@ -277,6 +288,16 @@ class Heads:
             raise UnreachableError(
                 f"new heads from {link.name}", "it was silent while the chain went on", "see its node"
             ) from None
+
+    async def _survey(self) -> None:
+        """Compare the endpoints every ``SURVEY_S`` seconds, and when a head is overdue or did not link."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SURVEY_S):
+                    await self._odd.wait()
+            await survey(self._rpc, max(3, math.ceil(3 / max(self.block_time_s, 0.01))), self.recent)
+            self._odd.clear()
+            await asyncio.sleep(0.5)
 
     async def _poll(self) -> None:
         """Ask for the head while nobody pushes it."""
@@ -339,6 +360,8 @@ class Heads:
             first = recent.number_of(ancestor) + 1
             stretch = await self._fetcher.between(sighting.link, self._log_filter, first, sighting.header)
             blocks = [Block(sighting.header, stretch)]
+        if ancestor != recent.head.hash:
+            self._odd.set()
         if self._look_back_due and ancestor != recent.head.hash:
             raise HistoryLostError(
                 "to look back through the blocks that new contracts were met in",

@@ -241,9 +241,11 @@ class Rpc:
     # Subscribing
 
     def subscriber(self) -> Link | None:
-        """The best websocket endpoint, or None if there is none or all are cooling down."""
-        links = [link for link in self.order() if link.endpoint.websocket and not link.health.cooling]
-        return links[0] if links else None
+        """The best websocket endpoint, or None if there is none, or none that is fit just now."""
+        for link in self.order():
+            if link.endpoint.websocket and link.health.trusted and not link.health.cooling:
+                return link
+        return None
 
     async def subscribe(self, link: Link, params: Sequence[Json], timeout_s: float = REQUEST_S) -> Subscription:
         """``eth_subscribe`` on a websocket endpoint. Raises ``RpcError`` or ``UnreachableError``."""
