@@ -143,9 +143,10 @@ class DevNode:
         await self.rpc("anvil_setNextBlockBaseFeePerGas", hex(base_fee_per_gas_wei))
 
     async def reorg(self, depth: int, transactions: Sequence[tuple[str, int]] = ()) -> None:
-        """Replace the last ``depth`` blocks. ``transactions`` are raw transactions and the new block each goes to.
+        """Replace the last ``depth`` blocks.
 
-        The transactions of the replaced blocks are gone unless given again.
+        ``transactions`` are raw transactions and which of the new blocks, counted from 0, each goes to; those of the
+        replaced blocks are gone unless given again.
         """
         await self.rpc("anvil_reorg", depth, [[raw, block] for raw, block in transactions])
 

@@ -11,11 +11,16 @@ import sys
 import textwrap
 
 import pytest
+from eth_account import Account
 
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 from keeper.devnet.rpc import RpcError
 from keeper.errors import ChainError
 from tests.conftest import StartAnvil
+
+
+RICH_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+"""Anvil's first account, the same everywhere."""
 
 
 def is_running(pid: int) -> bool:
@@ -61,6 +66,20 @@ async def test_a_reorg_replaces_blocks(anvil: Anvil) -> None:
     assert before[0] == after[0]
     assert before[1] != after[1]
     assert before[2] != after[2]
+
+
+async def test_a_reorg_keeps_the_transactions_it_is_given(anvil: Anvil) -> None:
+    payment = {"to": "0x" + "11" * 20, "value": 5, "gas": 21_000, "gasPrice": 10**10, "nonce": 0, "chainId": 31337}
+    signed = Account.sign_transaction(payment, RICH_KEY)
+    raw = signed.raw_transaction.to_0x_hex()
+    await anvil.rpc("eth_sendRawTransaction", raw)
+    await anvil.mine(2)
+    await anvil.reorg(3)
+    assert await anvil.receipt(signed.hash.to_0x_hex()) is None
+    await anvil.reorg(2, [(raw, 1)])
+    receipt = await anvil.receipt(signed.hash.to_0x_hex())
+    assert receipt is not None
+    assert receipt["blockNumber"] == "0x3"
 
 
 async def test_a_snapshot_brings_the_state_back(anvil: Anvil) -> None:
