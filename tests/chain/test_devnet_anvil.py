@@ -18,7 +18,6 @@ from keeper.devnet.rpc import RpcError
 from keeper.errors import ChainError
 from tests.conftest import StartAnvil
 
-
 RICH_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """Anvil's first account, the same everywhere."""
 
