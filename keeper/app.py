@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -26,7 +25,7 @@ from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import MarketLoop
 from keeper.engine.recovery import rebuild, recover
-from keeper.errors import ConfigError, StoreError
+from keeper.errors import ChainError, ConfigError, KeeperError, StoreError
 from keeper.model import Header, LogFilter, Outcome, OutcomeState
 from keeper.ops.logs import Secrets
 from keeper.protocols.market import Market, Row
@@ -37,6 +36,9 @@ from keeper.store.journal import Journal
 from keeper.store.mirror import Identity, MirrorStore
 
 _log = structlog.get_logger(__name__)
+
+REBUILD_S = 1.0
+"""Between attempts to read a market anew."""
 
 CURSOR_BLOCKS = 32
 """A market that nothing touches still moves its stored cursor this often."""
@@ -103,9 +105,21 @@ async def run(settings: Settings, secrets: Secrets) -> None:
     if not work.done():
         _log.info("stopping")
         work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         await work
+    except asyncio.CancelledError:
+        pass
+    except BaseExceptionGroup as errors:
+        on_purpose, _ = errors.split(KeeperError)
+        if on_purpose is None:
+            raise
+        raise _first(on_purpose) from None
     _log.info("stopped")
+
+
+def _first(errors: BaseExceptionGroup[KeeperError]) -> KeeperError:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _work(settings: Settings, secrets: Secrets) -> None:
@@ -215,7 +229,16 @@ class _Follower:
                 await self._follow(head)
             except* HistoryLostError as errors:
                 _log.warning("history lost", market=self._market.name, came=str(errors.exceptions[0]))
-            head = await rebuild(self._market, self._store, self._heads, self._chain.reader)
+            head = await self._rebuild()
+
+    async def _rebuild(self) -> Header:
+        """Read everything anew, however long it takes until a node answers."""
+        while True:
+            try:
+                return await rebuild(self._market, self._store, self._heads, self._chain.reader)
+            except ChainError as error:
+                _log.warning("still not read anew", market=self._market.name, error=str(error))
+                await asyncio.sleep(REBUILD_S)
 
     async def _follow(self, head: Header) -> None:
         self._chain.saw(head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -153,7 +154,10 @@ class Daemon:
 
 @asynccontextmanager
 async def run_daemon(config: Path, *, env: Mapping[str, str] | None = None) -> AsyncIterator[Daemon]:
-    """Run `keeper run` on a configuration; it is stopped, if it still runs, when the block is left."""
+    """Run `keeper run` on a configuration; it is stopped, if it still runs, when the block is left.
+
+    ``env`` is added to this process's own environment.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -162,7 +166,7 @@ async def run_daemon(config: Path, *, env: Mapping[str, str] | None = None) -> A
         "--config",
         str(config),
         stderr=asyncio.subprocess.PIPE,
-        env=env,
+        env={**os.environ, **(env or {})},
         limit=1 << 22,
     )
     daemon = Daemon(process)

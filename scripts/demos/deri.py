@@ -46,6 +46,7 @@ class Watch:
     now: set[int] = field(default_factory=set)
     number: int = 0
     still: int = 0
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
 async def play() -> int:
@@ -78,7 +79,7 @@ async def _scenario(stage: Stage, market: DeriDevnet, daemon: Daemon, journal: P
         watching.cancel()
     code = await daemon.stop()
     ledger = read_ledger(journal)
-    done = {int(account.removeprefix("lite:")) for account in ledger.blocks}
+    done = {int(account.rpartition(":")[2]) for account in ledger.blocks}
     missed = sorted(set(watch.named) - done)
     crashed = [block for block in ledger.blocks.values() if crash_from < block <= crash_to]
     [balance] = market.token_b0.artifact.decode(
@@ -94,7 +95,7 @@ async def _scenario(stage: Stage, market: DeriDevnet, daemon: Daemon, journal: P
     stage.summary(
         {
             "accounts watched": str(len(market.traders)),
-            "became liquidatable, says the chain": str(len(watch.named)),
+            "liquidatable at a block's end, says the chain": str(len(watch.named)),
             "liquidated by us": str(len(done)),
             "missed": ", ".join(map(str, missed)) or "0",
             "reverted": str(ledger.reverted),
@@ -127,6 +128,8 @@ async def _watch(stage: Stage, market: DeriDevnet, journal: Path, watch: Watch) 
         for account in watch.now:
             watch.named.setdefault(account, number)
         watch.still = 0 if watch.now else watch.still + 1
+        async with watch.news:
+            watch.news.notify_all()
         ledger = await asyncio.to_thread(read_ledger, journal)
         prices = "  ".join(f"{name[:3]} {value / 1e18:,.0f}" for name, value in market.oracle.values_e18.items())
         stage.show(
@@ -136,7 +139,7 @@ async def _watch(stage: Stage, market: DeriDevnet, journal: Path, watch: Watch) 
                 "watched": str(len(market.traders)),
                 "liquidatable now, says the chain": str(len(watch.now)),
                 "liquidated": str(ledger.mined),
-                "on their way": str(max(0, len({*ledger.blocks}) * 0 + ledger.sent - ledger.mined - ledger.reverted)),
+                "on their way": str(max(0, ledger.sent - ledger.mined - ledger.reverted)),
                 "reverted": str(ledger.reverted),
                 "reward": f"{ledger.rewards_b0 / 1e18:,.2f} B0",
                 "gas": f"{ledger.fees_wei / 1e18:.6f}",
@@ -165,21 +168,19 @@ async def _move(stage: Stage, market: DeriDevnet, watch: Watch, change: str) -> 
 
 async def _settled(watch: Watch) -> None:
     start = watch.number
-    async with asyncio.timeout(MOVE_SECONDS):
-        while watch.number < start + STILL_BLOCKS + 1 or watch.still < STILL_BLOCKS:
-            await asyncio.sleep(0.05)
+    async with asyncio.timeout(MOVE_SECONDS), watch.news:
+        await watch.news.wait_for(lambda: watch.number > start + STILL_BLOCKS and watch.still >= STILL_BLOCKS)
 
 
 async def _dip(stage: Stage, market: DeriDevnet, watch: Watch) -> None:
     stage.act("A dip of 6%: some fall at once, others creep over the edge by funding alone")
     market.oracle.move(moved(WORLD.symbols, "-0.06"))
-    start, at_once = watch.number, 0
+    start = watch.number
     creeping = {trader.p_token_id for trader in market.cohort("creeping")}
-    async with asyncio.timeout(MOVE_SECONDS * 2):
-        while len(creeping & watch.named.keys()) < 4 or watch.still < STILL_BLOCKS:
-            if watch.number <= start + 2:
-                at_once = len(watch.named)
-            await asyncio.sleep(0.05)
+    async with asyncio.timeout(MOVE_SECONDS * 2), watch.news:
+        await watch.news.wait_for(lambda: watch.number > start + 2)
+        at_once = len(watch.named)
+        await watch.news.wait_for(lambda: len(creeping & watch.named.keys()) >= 4 and watch.still >= STILL_BLOCKS)
     stage.say(f" -0.06: {at_once} at once, {len(watch.named) - at_once} more by funding while prices stood still")
 
 
