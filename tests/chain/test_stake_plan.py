@@ -1,4 +1,4 @@
-"""``plan``'s deposit is sufficient and one unit less is not, by the contract's own word, for random stakes and counts."""
+"""A planned deposit is sufficient and one unit less is not: the contract's own word, for random stakes and counts."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def bench_of(node: Anvil, least: int) -> Bench:
 
 
 EXAMPLES = settings(
-    derandomize=True, max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
