@@ -86,13 +86,13 @@ def key_at(data: bytes) -> str:
     return "0x" + data[:32].hex()
 
 
-def identity(data: bytes) -> Position:
+def identity(data: bytes, is_long_word: int = 6) -> Position:
     """The position that an Increase or Decrease names, without figures yet."""
     return Position(
         account=address_at(data, 1),
         collateral_token=address_at(data, 2),
         index_token=address_at(data, 3),
-        is_long=bool(uint_at(data, 6)),
+        is_long=bool(uint_at(data, is_long_word)),
         size_e30=0,
         collateral_e30=0,
         average_price_e30=0,
@@ -101,6 +101,15 @@ def identity(data: bytes) -> Position:
         realised_pnl_e30=0,
         last_increased_time=0,
     )
+
+
+def identity_of(topic0: bytes, data: bytes) -> Position | None:
+    """Whose position an event is about, if it says so."""
+    if topic0 in (INCREASE_POSITION, DECREASE_POSITION):
+        return identity(data)
+    if topic0 == LIQUIDATE_POSITION:
+        return identity(data, is_long_word=4)
+    return None
 
 
 def fold(records: Iterable[Record], funding_interval: int, ledger: Ledger | None = None) -> Ledger:

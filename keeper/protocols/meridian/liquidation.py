@@ -193,6 +193,11 @@ def tokens_for(token: Token, usd_e30: int, max_price_e30: int) -> int:
     return div(mul(usd_e30, 10**token.decimals), max_price_e30) if usd_e30 else 0
 
 
+def usd_for(token: Token, amount: int, price_e30: int) -> int:
+    """``Vault.tokenToUsdMin`` at a given price: a token amount in USD with 30 decimals, floored."""
+    return div(mul(amount, price_e30), 10**token.decimals)
+
+
 def _liquidate(vault: Vault, position: Position, mark: int, collateral_max: int, test: Test) -> Closing:
     """State 1 of ``Vault.liquidatePosition``."""
     token = vault.token(position.collateral_token)

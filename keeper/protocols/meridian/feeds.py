@@ -1,0 +1,316 @@
+"""The prices of one market: read at every block, moved ahead by events, and known for the seconds to come.
+
+What ``getPrice`` says at a block is the truth. Beside it the feed's own ingredients are kept; where they reproduce the
+truth, they say what the price will be at a later second (a fast price goes stale without an event), and an
+``AnswerUpdated`` moves the price without a read. Where they don't (another feed behind the same interface), the figure
+that was read is taken as it is and read again at every block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from keeper.model import Log, Reader
+from keeper.protocols.meridian import events
+from keeper.protocols.meridian.checked import Revert
+from keeper.protocols.meridian.pricing import FastFeed, TokenFeed, primary_price
+from keeper.protocols.meridian.reads import Answer, Batch
+from keeper.protocols.meridian.state import Price
+from keeper.protocols.meridian.wiring import Wiring
+
+_log = structlog.get_logger(__name__)
+
+_NO_FAST = FastFeed(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """What a governor sets of one token's price."""
+
+    price_decimals: int
+    spread_basis_points: int
+    strict_stable: bool
+    adjustment_basis_points: int
+    adjustment_is_additive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTerms:
+    """What a governor sets of the price feed."""
+
+    sample_space: int
+    max_strict_deviation_e30: int
+    fast: FastFeed | None
+    """With its time of update as of the reading."""
+    tokens: Mapping[str, TokenTerms]
+
+
+Rounds = tuple[tuple[int, int], ...]
+"""The latest answers of a source with their rounds, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """One token's price: as read, how it is made if that is known, or why there is none."""
+
+    read: Price | None
+    feed: TokenFeed | None = None
+    failure: str = ""
+
+    def at(self, timestamp: int) -> Price:
+        """Both prices at that second. Raises ``Revert`` with the feed's reason where there is none."""
+        if self.feed is not None:
+            return self.feed.at(timestamp)
+        if self.read is None:
+            raise Revert(self.failure)
+        return self.read
+
+    def turns(self) -> tuple[int, ...]:
+        """The seconds at which the price changes by itself."""
+        return self.feed.fast.turns() if self.feed is not None and self.feed.fast is not None else ()
+
+
+class Feeds:
+    """Owns the prices of one market as of the last block seen."""
+
+    def __init__(self, market: str) -> None:
+        self.quotes: dict[str, Quote] = {}
+        self._log = _log.bind(market=market)
+        self._terms: FeedTerms | None = None
+        self._rounds: dict[str, Rounds] = {}
+        self._distrusted: set[str] = set()
+        """Tokens whose events turned out not to tell the price."""
+        self._opaque: set[str] = set()
+        """Tokens whose price is not made the way that is known here."""
+        self._failing: dict[str, str] = {}
+        self._foretold = False
+        """The present quotes come from events and have not been read since."""
+
+    # Asking
+
+    def ask_terms(self, batch: Batch, wiring: Wiring) -> Callable[[], None]:
+        """Ask for what a governor sets; the answer takes the terms over once the batch was read."""
+        feed = wiring.price_feed
+        sample = batch.ask(feed, "priceSampleSpace()")
+        deviation = batch.ask(feed, "maxStrictPriceDeviation()")
+        fast = [batch.ask(wiring.secondary_feed, getter) for getter in _FAST_GETTERS] if wiring.secondary_feed else []
+        tokens = {token: [batch.ask(feed, getter, token) for getter in _TOKEN_GETTERS] for token in wiring.tokens}
+
+        def take() -> None:
+            known = {
+                token: TokenTerms(a[0].uint(), a[1].uint(), a[2].flag(), a[3].uint(), a[4].flag())
+                for token, a in tokens.items()
+                if all(answer.ok for answer in a)
+            }
+            fast_feed = FastFeed(*(answer.uint() for answer in fast)) if all(answer.ok for answer in fast) else _NO_FAST
+            self._terms = FeedTerms(
+                sample_space=sample.uint() if sample.ok else 0,
+                max_strict_deviation_e30=deviation.uint() if deviation.ok else 0,
+                fast=fast_feed if fast else None,
+                tokens=known,
+            )
+
+        return take
+
+    def ask_prices(self, batch: Batch, wiring: Wiring) -> Callable[[int], None]:
+        """Ask for every token's price and ingredients; the answer takes them over, given the block's second."""
+        feed, fast = wiring.price_feed, wiring.secondary_feed
+        updated = batch.ask(fast, "lastUpdatedAt()") if fast else None
+        asked = {token: _ask_token(batch, feed, fast, token) for token in wiring.tokens}
+
+        def take(timestamp: int) -> None:
+            if self._terms is not None and self._terms.fast is not None and updated is not None and updated.ok:
+                self._terms = replace(self._terms, fast=replace(self._terms.fast, last_updated_at=updated.uint()))
+            quotes = {token: self._quote(token, answers, timestamp) for token, answers in asked.items()}
+            if self._foretold:
+                self._compare(quotes, timestamp)
+            self.quotes = quotes
+            self._foretold = False
+            self._tell_failures()
+
+        return take
+
+    def _quote(self, token: str, answers: _TokenAnswers, timestamp: int) -> Quote:
+        low, high = answers.low, answers.high
+        if not (low.ok and high.ok and low.uint() and high.uint()):
+            failure = "the price is zero" if low.ok and high.ok else (high if low.ok else low).reason
+            return Quote(None, failure=failure)
+        read = Price(low.uint(), high.uint())
+        made = self._made(token, answers)
+        if made is not None and made.at(timestamp) != read:
+            made = None
+        if made is None and token not in self._opaque:
+            self._log.info("a price feed of another make: its figure is read at every block", token=token)
+            self._opaque.add(token)
+        elif made is not None:
+            self._opaque.discard(token)
+        return Quote(read, made)
+
+    def _made(self, token: str, answers: _TokenAnswers) -> TokenFeed | None:
+        terms = self._terms
+        if terms is None or token not in terms.tokens or not (answers.primary_low.ok and answers.primary_high.ok):
+            return None
+        own = terms.tokens[token]
+        return TokenFeed(
+            primary=Price(answers.primary_low.uint(), answers.primary_high.uint()),
+            spread_basis_points=own.spread_basis_points,
+            strict_stable=own.strict_stable,
+            max_strict_deviation_e30=terms.max_strict_deviation_e30,
+            adjustment_basis_points=own.adjustment_basis_points,
+            adjustment_is_additive=own.adjustment_is_additive,
+            fast=terms.fast,
+            fast_price_e30=answers.fast.uint() if answers.fast is not None and answers.fast.ok else 0,
+            favor_fast=answers.favor is None or (answers.favor.ok and answers.favor.flag()),
+        )
+
+    async def learn_rounds(self, reader: Reader, block_hash: str, wiring: Wiring) -> None:
+        """Read the sampled rounds of every source whose events shall move its price."""
+        space = self._terms.sample_space if self._terms is not None else 0
+        batch = Batch()
+        latest = {token: batch.ask(source.address, "latestRound()") for token, source in wiring.sources.items()}
+        await batch.read(reader, block_hash)
+        batch = Batch()
+        asked = {
+            token: [
+                (round_id, batch.ask(wiring.sources[token].address, "getRoundData(uint80)", round_id))
+                for round_id in range(newest.uint(), max(0, newest.uint() - space), -1)
+            ]
+            for token, newest in latest.items()
+            if newest.ok
+        }
+        await batch.read(reader, block_hash)
+        self._rounds = {
+            token: tuple((round_id, answer.signed(1)) for round_id, answer in answers)
+            for token, answers in asked.items()
+            if all(answer.ok for _, answer in answers)
+        }
+
+    # Moving ahead
+
+    def knows(self, logs: Iterable[Log], wiring: Wiring) -> bool:
+        """Whether these logs say all there is to say about the prices after them."""
+        emitters = wiring.emitters()
+        for log in logs:
+            tokens = emitters.get(log.address, []) if log.topics[:1] == (events.ANSWER_UPDATED,) else []
+            if log.topics[:1] == (events.PRICE_UPDATE,) and log.address == wiring.fast_events:
+                tokens = [events.address_at(log.data, 0)]
+            if not tokens or not all(self._follows(token) for token in tokens):
+                return False
+        return True
+
+    def _follows(self, token: str) -> bool:
+        quote = self.quotes.get(token)
+        return quote is not None and quote.feed is not None and token in self._rounds and token not in self._distrusted
+
+    def move(self, logs: Iterable[Log], wiring: Wiring, timestamp: int) -> None:
+        """Take the logs that ``knows`` accepted: prices move as the events say, without a read.
+
+        A fast price counts as updated at its block's second; the next reading says whether that is so here.
+        """
+        terms = self._terms
+        if terms is None:
+            return
+        emitters = wiring.emitters()
+        fast_moved = False
+        for log in logs:
+            if log.topics[0] == events.ANSWER_UPDATED:
+                answer = int.from_bytes(log.topics[1], "big", signed=True)
+                round_id = int.from_bytes(log.topics[2], "big")
+                for token in emitters[log.address]:
+                    self._answer(token, round_id, answer, terms)
+            else:
+                token, price = events.address_at(log.data, 0), events.uint_at(log.data, 1)
+                if (feed := self._made_of(token)) is not None:
+                    self._remake(token, replace(feed, fast_price_e30=price))
+                fast_moved = True
+        if fast_moved and terms.fast is not None:
+            fast = replace(terms.fast, last_updated_at=timestamp)
+            self._terms = replace(terms, fast=fast)
+            for token in self.quotes:
+                if (feed := self._made_of(token)) is not None:
+                    self._remake(token, replace(feed, fast=fast))
+        self._foretold = True
+
+    def _answer(self, token: str, round_id: int, answer: int, terms: FeedTerms) -> None:
+        rounds = dict(self._rounds[token]) | {round_id: answer}
+        kept = tuple(sorted(rounds.items(), reverse=True)[: max(1, terms.sample_space)])
+        self._rounds[token] = kept
+        try:
+            primary = primary_price([value for _, value in kept], terms.tokens[token].price_decimals)
+        except Revert as revert:
+            self.quotes[token] = Quote(None, failure=revert.reason)
+            return
+        if (feed := self._made_of(token)) is not None:
+            self._remake(token, replace(feed, primary=primary))
+
+    def _made_of(self, token: str) -> TokenFeed | None:
+        quote = self.quotes.get(token)
+        return quote.feed if quote is not None else None
+
+    def _remake(self, token: str, feed: TokenFeed) -> None:
+        self.quotes[token] = replace(self.quotes[token], feed=feed)
+
+    def _compare(self, read: Mapping[str, Quote], timestamp: int) -> None:
+        """Hold what events foretold to what was read; a source that told otherwise is read from now on."""
+        for token, quote in read.items():
+            before = self.quotes.get(token)
+            if token in self._distrusted or before is None or before.feed is None or quote.read is None:
+                continue
+            if before.feed.at(timestamp) != quote.read:
+                self._distrusted.add(token)
+                self._log.warning("events did not tell the price: it is read at every block", token=token)
+
+    def failures(self) -> dict[str, str]:
+        """Tokens without a price, and why."""
+        return {token: quote.failure for token, quote in self.quotes.items() if quote.read is None}
+
+    def _tell_failures(self) -> None:
+        failing = self.failures()
+        for token, reason in failing.items():
+            if self._failing.get(token) != reason:
+                self._log.warning("no price: its positions are not assessable", token=token, reason=reason)
+        for token in self._failing.keys() - failing.keys():
+            self._log.info("a price again", token=token)
+        self._failing = failing
+
+
+_FAST_GETTERS = (
+    "lastUpdatedAt()",
+    "priceDuration()",
+    "maxPriceUpdateDelay()",
+    "spreadBasisPointsIfInactive()",
+    "spreadBasisPointsIfChainError()",
+    "maxDeviationBasisPoints()",
+)
+_TOKEN_GETTERS = (
+    "priceDecimals(address)",
+    "spreadBasisPoints(address)",
+    "strictStableTokens(address)",
+    "adjustmentBasisPoints(address)",
+    "isAdjustmentAdditive(address)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenAnswers:
+    low: Answer
+    high: Answer
+    primary_low: Answer
+    primary_high: Answer
+    fast: Answer | None
+    favor: Answer | None
+
+
+def _ask_token(batch: Batch, feed: str, fast: str | None, token: str) -> _TokenAnswers:
+    get_price = "getPrice(address,bool,bool,bool)"
+    return _TokenAnswers(
+        low=batch.ask(feed, get_price, token, False, False, False),
+        high=batch.ask(feed, get_price, token, True, False, False),
+        primary_low=batch.ask(feed, "getPrimaryPrice(address,bool)", token, False),
+        primary_high=batch.ask(feed, "getPrimaryPrice(address,bool)", token, True),
+        fast=batch.ask(fast, "prices(address)", token) if fast else None,
+        favor=batch.ask(fast, "favorFastPrice(address)", token) if fast else None,
+    )
