@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 REFUSALS = 3
 """That often in a row a node may refuse a transaction for reasons of its own before it is given up."""
 
+HEAD_START_S = 0.001
+"""How long the first transaction has the event loop to itself: a request takes about half of that to be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -106,6 +109,11 @@ class Dispatch:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+
+    async def head_start(self) -> None:
+        """Let what was handed over reach its sockets before the loop is busy with signing again."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=HEAD_START_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""

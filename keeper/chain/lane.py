@@ -224,13 +224,14 @@ class Lane:
         Asks the node nothing. What can't be sent is told as ``SKIPPED`` with the reason; nothing is raised for it.
         """
         self._head = head if self._head is None or head.number >= self._head.number else self._head
-        rest = [item for item in batch if self._claim(item, head)]
-        size = FIRST_CHUNK
-        while rest:
-            chunk, rest = rest[:size], rest[size:]
-            size = NEXT_CHUNKS
+        wanted = [item for item in batch if self._claim(item, head)]
+        first, rest = wanted[:FIRST_CHUNK], wanted[FIRST_CHUNK:]
+        chunks = [first, *(rest[at : at + NEXT_CHUNKS] for at in range(0, len(rest), NEXT_CHUNKS))]
+        for chunk in filter(None, chunks):
             async with self._dispatch.turn:
                 await self._open(chunk, head)
+            if chunk is first and rest:
+                await self._dispatch.head_start()
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
         """What is in flight for the account is useless now (clause 7). Its nonce goes to the next liquidation, or is
