@@ -181,11 +181,13 @@ abstract contract DeriMarket is Test {
     }
 
     function addPower(string memory name, string memory underlying) internal {
+        SymbolImplementation.Terms memory fine = terms();
+        fine.minTradeVolume = 1e12;
         address implementation = address(
             new SymbolImplementationPower(
                 address(manager),
                 address(oracleManager),
-                terms(),
+                fine,
                 id(underlying),
                 id(string.concat("VOL-", underlying)),
                 0.0005e18
