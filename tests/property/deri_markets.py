@@ -27,17 +27,19 @@ from keeper.protocols.deri.symbols import Prepared, prepare
 NOW = 1_700_000_000
 NUMBER = 1_000
 
+ORDINARY = "none"
 EXTREMES = (
-    "none", "none", "none", "none", "none", "none",
-    "huge volumes", "dust volumes", "negative margins", "deep options", "low volatility", "high volatility",
+    "huge volumes", "dust", "tiny prices", "negative margins", "deep options", "low volatility", "high volatility",
     "tiny liquidity", "negative liquidity", "huge funding", "wrapped funding", "at the strike", "expiring",
 )  # fmt: skip
+
+_PRICE_DIGITS = {"tiny prices": (1, 12), "dust": (13, 19)}
 
 
 def random_market(seed: int, extreme: str | None = None) -> MarketState:
     """A market of one to nine symbols and two to seven accounts, some of them within a few units of the threshold."""
     rng = Random(seed)
-    extreme = rng.choice(EXTREMES) if extreme is None else extreme
+    extreme = rng.choice((ORDINARY,) * 6 + EXTREMES) if extreme is None else extreme
     oracles = _oracles(rng, extreme)
     symbols = {}
     for index in range(rng.randint(1, 9)):
@@ -72,7 +74,7 @@ def _oracles(rng: Random, extreme: str) -> dict[str, OracleState]:
     oracles = {}
     for name in ("A", "B", "C"):
         for oracle_id, value in (
-            (f"0x{name}", digits(rng, 15, 24)),
+            (f"0x{name}", digits(rng, *_PRICE_DIGITS.get(extreme, (15, 24)))),
             (f"0xvol{name}", {"low volatility": digits(rng, 1, 17), "high volatility": digits(rng, 18, 20)}.get(
                 extreme, rng.randrange(ONE // 5, 2 * ONE)
             )),
@@ -116,7 +118,7 @@ def _symbol(rng: Random, extreme: str, index: int, oracles: dict[str, OracleStat
         is_call=kind is SymbolKind.OPTION and rng.random() < 0.5,
     )
     net = signed(rng, digits(rng, 25, 45) if extreme == "huge volumes" else digits(rng, 10, 24))
-    funding = signed(rng, digits(rng, 1, 28))
+    funding = signed(rng, digits(rng, 1, 18 if extreme == "dust" else 28))
     if extreme == "huge funding":
         funding = signed(rng, digits(rng, 30, 62))
     if extreme == "wrapped funding":
@@ -178,10 +180,10 @@ def _account(rng: Random, extreme: str, p_token_id: int, market: MarketState) ->
         volume = digits(rng, 12, 21)
         if extreme == "huge volumes":
             volume = digits(rng, 22, 48)
-        if extreme == "dust volumes":
+        if extreme == "dust":
             volume = digits(rng, 1, 9)
         volume = signed(rng, volume)
-        owed = signed(rng, digits(rng, 1, 22))
+        owed = signed(rng, digits(rng, 1, 15 if extreme == "dust" else 22))
         funding = symbol.state.cumulative_funding_per_volume + owed
         if not -(2**255) <= funding < 2**255:
             funding -= 2**256 if funding > 0 else -(2**256)
@@ -190,7 +192,7 @@ def _account(rng: Random, extreme: str, p_token_id: int, market: MarketState) ->
     vault = None
     if market.vault_markets and rng.random() < 0.8:
         entered = rng.sample(sorted(market.vault_markets), rng.randint(1, 3))
-        balances = tuple((v_token, digits(rng, 1, 22)) for v_token in entered)
+        balances = tuple((v_token, digits(rng, 1, 5 if extreme == "dust" else 22)) for v_token in entered)
         vault = VaultState("", balances, liquidity=digits(rng, 1, 23) if rng.random() < 0.2 else None)
     amount = digits(rng, 1, 24)
     if extreme == "negative margins":

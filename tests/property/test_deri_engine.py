@@ -13,7 +13,7 @@ from keeper.protocols.deri.settle import Closed, Decision, after, decide, liquid
 from keeper.protocols.deri.state import AccountState, MarketState, Symbol
 from keeper.protocols.deri.symbols import Prepared, prepare
 from tests.property import deri_spec
-from tests.property.deri_markets import EXTREMES, NOW, NUMBER, random_market
+from tests.property.deri_markets import EXTREMES, NOW, NUMBER, ORDINARY, random_market
 
 _ROW = "funding delta initial index trader_funding pnl maintenance volume cost realized".split()  # noqa: SIM905
 
@@ -86,7 +86,7 @@ def test_every_figure_of_a_call_equals_the_transcription(seed: int, second: int)
 @settings(max_examples=120, derandomize=True, deadline=None)
 @given(seed=st.integers(0, 2**40))
 def test_each_call_of_a_block_sees_what_the_one_before_left_behind(seed: int) -> None:
-    market = random_market(seed, "none")
+    market = random_market(seed, ORDINARY)
     prepared = prepare(market, NUMBER, NOW)
     for account in market.accounts.values():
         _same(market, account, prepared, ())
@@ -114,7 +114,7 @@ def test_the_random_markets_reach_every_kind_of_ending() -> None:
     assert any(ending.endswith("expired") for ending in endings)
 
 
-@pytest.mark.parametrize("extreme", sorted(set(EXTREMES)))
+@pytest.mark.parametrize("extreme", EXTREMES)
 def test_every_extreme_is_exact(extreme: str) -> None:
     for seed in range(12):
         market = random_market(seed, extreme)
