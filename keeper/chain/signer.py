@@ -15,7 +15,6 @@ from typing import NoReturn, Protocol
 
 import aiohttp
 from coincurve import PrivateKey, PublicKey
-from eth_account import Account
 
 from keeper.chain.transaction import Signed, Transaction, address_of, signature_of
 from keeper.errors import SignerError
@@ -80,7 +79,7 @@ async def unlock_keystore(path: Path, password_file: Path | None, address: str |
         _refuse_shared(password_file)
         password = _read(password_file, "a password file").rstrip("\r\n")
     try:
-        secret = bytes(await asyncio.to_thread(Account.decrypt, keystore, password))
+        secret = await asyncio.to_thread(_decrypt, keystore, password)
     except ValueError as error:
         came = "the password does not open it" if "MAC" in str(error) else "it is no Web3 secret storage file"
         raise SignerError(f"the password of the keystore {path}", came, "check the keystore and its password") from None
@@ -89,6 +88,13 @@ async def unlock_keystore(path: Path, password_file: Path | None, address: str |
             f"a keystore at {path}", "it is no Web3 secret storage file", "make one with `cast wallet import`"
         ) from None
     return _belongs(LocalSigner(secret), address, path)
+
+
+def _decrypt(keystore: str, password: str) -> bytes:
+    # Imported here, in the thread: it brings half of cryptography along, a second that a restart need not wait for.
+    from eth_account import Account
+
+    return bytes(Account.decrypt(keystore, password))
 
 
 def read_key_file(path: Path, address: str | None = None) -> LocalSigner:
