@@ -250,8 +250,8 @@ class Lane:
     async def on_head(self, head: Header) -> None:
         """Settle what was mined, then replace, cancel, send again and fill gaps as the new head asks for."""
         self._head = head
-        reorged = self._settlement.follow(head)
-        idle = not self._nonces.slots and self._settlement.balance_wei and not reorged
+        doubts = self._settlement.follow(head)
+        idle = not self._nonces.slots and self._settlement.balance_wei and not doubts
         if not idle or head.number % IDLE_LOOK_BLOCKS == 0:
             if not await self._look(head):
                 return

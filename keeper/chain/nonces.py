@@ -89,7 +89,8 @@ class Slot:
         return next(form for form in self.forms if form.intent.id == intent.id)
 
     def by_hash(self, transaction_hash: str) -> Form | None:
-        return next((form for form in self.forms if form.signed.hash == transaction_hash), None)
+        """The last form with that hash: an account given up and taken on again may have the same bytes twice."""
+        return next((form for form in reversed(self.forms) if form.signed.hash == transaction_hash), None)
 
 
 class Nonces:

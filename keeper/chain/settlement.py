@@ -56,13 +56,13 @@ class Settlement:
         self.balance_wei = 0
 
     def follow(self, head: Header) -> bool:
-        """Take note of a head. True if the next look has to check, after a reorg, what had ended."""
+        """Take note of a head. True if something that had ended wants another look: after a reorg, or in doubt."""
         last, self._last = self._last, head
         final = head.number - self._finality_blocks
         self._ended = [ended for ended in self._ended if ended.receipt.block_number > final]
         if last is not None and head.hash != last.hash and head.parent_hash != last.hash and self._ended:
             self._reorged = True
-        return self._reorged
+        return self._reorged or bool(self._doubtful)
 
     async def look(self, head: Header) -> None:
         """Settle what the chain has decided. Raises ``ChainError`` if the node doesn't answer; nothing is lost then."""
@@ -86,7 +86,7 @@ class Settlement:
 
     async def settle(self, slot: Slot, found: dict[str, Receipt]) -> bool:
         """If one of a slot's forms has a receipt, end its intent by it and the others without. False if none has."""
-        form = next((form for form in slot.forms if form.signed.hash in found), None)
+        form = next((form for form in reversed(slot.forms) if form.signed.hash in found), None)
         if form is None:
             return False
         receipt = found[form.signed.hash]
@@ -133,7 +133,6 @@ class Settlement:
             self._nonces.settle(slot)
         elif slot.unexplained >= (LOOKS_WHEN_TOLD if slot.too_low else LOOKS_FOR_STRANGER):
             self._nonces.settle(slot)
-            self._nonces.next = max(self._nonces.next, self.count)
             self._doubtful.append((slot, head.number))
             log.error("lane.nonce-used-by-stranger", lane=self._books.lane, nonce=slot.nonce)
             for intent in slot.intents():

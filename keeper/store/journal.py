@@ -96,7 +96,7 @@ transactions = Table(
     "transactions",
     _metadata,
     Column("hash", String, primary_key=True),
-    Column("intent_id", ForeignKey("intents.id"), nullable=False),
+    Column("intent_id", ForeignKey("intents.id"), primary_key=True),
     Column("lane", String, nullable=False),
     Column("nonce", Integer, nullable=False),
     Column("kind", String, nullable=False),

@@ -110,7 +110,8 @@ class World:
         return "0x" + word[-40:]
 
     async def chain_nonce(self) -> int:
-        return quantity(await self.rpc.request("eth_getTransactionCount", [self.lane.address, "latest"]))
+        """What the chain itself counts, whatever the lane's node says."""
+        return await self.anvil.quantity("eth_getTransactionCount", self.lane.address, "latest")
 
     async def pool(self) -> dict[int, Mapping[str, object]]:
         """The lane's transactions in the node's pool, by nonce."""
