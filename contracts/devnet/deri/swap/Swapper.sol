@@ -50,6 +50,11 @@ contract Swapper is ISwapper {
         DevToken(tokenB0).mint(msg.sender, amountB0);
     }
 
+    /// Which oracle a token's result is held against, as published swappers answer it.
+    function oracleSymbolIds(address token) external view returns (bytes32) {
+        return pairs[token].oracleSymbolId;
+    }
+
     /// The oracle's reading, however old, in the same scale as a pair's price.
     function oraclePrice(address token) public view returns (uint256) {
         uint256 decimals = token == address(0) ? 18 : IERC20Metadata(token).decimals();
