@@ -94,8 +94,8 @@ contract SymbolsTest is DeriMarket {
     }
 
     function test_the_guard_speaks_with_the_name_of_the_kind() external {
-        trade(ALICE, "BTCUSD-20000-C", 4e18);
-        trade(ALICE, "BTC^2", 0.0002e18);
+        trade(ALICE, "BTCUSD-20000-C", 1e18);
+        trade(ALICE, "BTC^2", 0.00005e18);
         addMargin(BOB, 100_000e18);
         nextBlock();
         trade(BOB, "BTCUSD-20000-C", -8e18);
