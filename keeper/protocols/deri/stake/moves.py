@@ -13,6 +13,7 @@ from typing import Protocol
 from eth_utils import keccak
 
 from keeper.chain.answers import Json, RpcError, octets, quantity
+from keeper.chain.reverts import reason_of
 from keeper.errors import ChainError
 from keeper.model import Log, Outcome
 from keeper.protocols.deri import abi
@@ -187,7 +188,7 @@ async def _call(node: Node, sender: str, move: Move, block: str) -> bytes:
     try:
         return octets(await node.request("eth_call", [_request(sender, move), block]))
     except RpcError as error:
-        said = abi.revert_reason(error.revert_data) if error.revert_data else error.message
+        said = reason_of(error.revert_data) or error.message
         raise StakeError(
             f"`{move.action}` at {move.to} to succeed", f"it would revert: {said}", "correct that first"
         ) from None
