@@ -20,6 +20,7 @@ from keeper.protocols.deri.outlook import Outlook
 from keeper.protocols.deri.price_server import PriceServers, SignedPrices, SignedReading
 from keeper.protocols.deri.readings import expires_at
 from keeper.protocols.deri.round import DeriRound, with_readings
+from keeper.protocols.deri.shadow import Shadow, Simulator
 from keeper.protocols.deri.stake.watch import StakeWatch
 from keeper.protocols.deri.state import MarketState
 from keeper.protocols.market import Row
@@ -38,6 +39,9 @@ class DeriMarketConfig:
     poll_seconds: float = 0.5
     liquidators: tuple[str, ...] = ()
     """The addresses whose right to liquidate is followed."""
+    shadow_accounts: int = 0
+    """Accounts that the chain itself judges each block; 0: none."""
+    shadow_stops_sending: bool = True
     headroom_alert_percent: Decimal = Decimal(5)
     """Less head-room than this share of what the others have staked raises an alert."""
 
@@ -54,7 +58,8 @@ class Age(enum.Enum):
 class DeriMarket:
     """Owns one pool's mirror, its signed prices, and what follows from both."""
 
-    def __init__(self, config: DeriMarketConfig) -> None:
+    def __init__(self, config: DeriMarketConfig, simulator: Simulator | None = None) -> None:
+        """Without a ``simulator`` there is no shadow check."""
         self.name = config.name
         self.mirror = Mirror(config.name, config.pool, config.liquidators)
         self.prices = SignedPrices()
@@ -71,6 +76,15 @@ class DeriMarket:
         self._book = Book()
         self._outlook: Outlook | None = None
         """The last round's: lends what prices did not change."""
+        self.shadow = Shadow(
+            config.name,
+            self.mirror,
+            self._open_round,
+            lambda count: [distance.p_token_id for distance in self.nearest(count)],
+            simulator,
+            config.shadow_accounts,
+            stops_sending=config.shadow_stops_sending,
+        )
         self._ages: dict[str, Age] = {}
         self._blocked: dict[str, str] = {}
         self._log = _log.bind(market=config.name)
@@ -82,6 +96,7 @@ class DeriMarket:
         await self.mirror.bootstrap(reader, head)
         self._follow(Changes(everything=True))
         self._follow_stakes((), reader)
+        self.shadow.notice(reader)
 
     async def restore(self, rows: Sequence[Row], head: Header) -> None:
         """Take the place of ``bootstrap`` with what the store kept at ``head``. Raises ``StoreError`` if unusable."""
@@ -92,6 +107,7 @@ class DeriMarket:
         """Bring the mirror to ``advance.head``."""
         self._follow(await self.mirror.apply(advance, reader))
         self._follow_stakes(advance.logs, reader)
+        self.shadow.notice(reader)
 
     def log_filter(self) -> LogFilter:
         return self.mirror.log_filter()
@@ -109,6 +125,7 @@ class DeriMarket:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._servers.watch(emit), name=f"{self.name}.price-servers")
             tasks.create_task(self.stakes.run(), name=f"{self.name}.stakes")
+            tasks.create_task(self.shadow.run(), name=f"{self.name}.shadow")
 
     def take(self, tick: PriceTick) -> bool:
         """Whether the tick still says something: a newer reading, or the chain itself, may have overtaken it."""
@@ -136,12 +153,25 @@ class DeriMarket:
 
     def round(self, window: Window) -> DeriRound:
         """A fresh what-if copy for the block that comes next."""
+        return self._open_round(window)
+
+    def _open_round(self, window: Window) -> DeriRound:
         fresher = self.fresher()
         self._outlook = Outlook(with_readings(self.mirror.state, fresher), window, self._outlook)
         return DeriRound(self.mirror.wiring.pool, self._outlook, self._book, fresher)
 
     def eligibility(self, liquidator: str, at: int) -> Eligibility:
-        """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes."""
+        """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes.
+
+        Nobody may while the shadow check has found that the mirror or the engine is wrong.
+        """
+        if self.shadow.stopped:
+            return Eligibility(
+                False,
+                "shadow-mismatch",
+                f"the chain disagrees with the keeper: {self.shadow.stopped}",
+                remedy="see the log; clear it once understood, or restart with a fresh mirror",
+            )
         return privileger.eligibility(self.mirror.state.privileger, liquidator, at)
 
     def closures(self, logs: Sequence[Log]) -> Sequence[tuple[str, str]]:
@@ -186,6 +216,7 @@ class DeriMarket:
         if changes.everything:
             self._book = Book(state.accounts.values())
             self._outlook = None
+            self.shadow.clear("everything was read anew")
         for p_token_id in changes.accounts if not changes.everything else ():
             account = state.accounts.get(p_token_id)
             if account is None:

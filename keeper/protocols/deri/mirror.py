@@ -136,6 +136,10 @@ class Mirror:
         """A hash over every record. Equal digests mean equal mirrors."""
         return rows.digest(rows.row(key, self._record(key)) for key in self._keys())
 
+    def distrust(self) -> None:
+        """Have the next ``apply`` read everything again."""
+        self._dirty.everything = True
+
     # How it comes to know it
 
     async def bootstrap(self, reader: Reader, head: Header) -> None:

@@ -1,0 +1,147 @@
+"""The running check against the chain: silent while all is well, and what it does when something is not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from keeper.chain.simulate import Simulator
+from keeper.devnet.anvil import Anvil
+from keeper.devnet.deri import DeriDevnet
+from keeper.devnet.deri_deploy import deri_market
+from keeper.devnet.deri_world import full_pool, three_futures
+from keeper.protocols.deri import settle
+from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.deri.state import AccountState
+from keeper.protocols.deri.symbols import Prepared
+from tests.chain.following import Follower, following
+from tests.chain.test_deri_market import move, random_step, take_prices
+
+
+@pytest.fixture
+async def lite(anvil: Anvil) -> AsyncIterator[DeriDevnet]:
+    async with deri_market(anvil, three_futures(20)) as market:
+        yield market
+
+
+@asynccontextmanager
+async def shadowed(
+    deri: DeriDevnet, accounts: int = 6, *, stops: bool = True
+) -> AsyncIterator[tuple[DeriMarket, Follower]]:
+    """A market with its check, driven by the test."""
+    config = DeriMarketConfig(
+        "local",
+        deri.pool.address,
+        liquidators=(deri.stakers[0],),
+        shadow_accounts=accounts,
+        shadow_stops_sending=stops,
+    )
+    # The simulator needs the connection that following opens, so it is lent afterwards.
+    market = DeriMarket(config)
+    async with following(deri.node, market) as follower:
+        market.shadow.ask(Simulator(follower.rpc))
+        yield market, follower
+
+
+@pytest.mark.parametrize("world", [three_futures, full_pool], ids=["lite", "full"])
+async def test_a_sound_market_is_never_contradicted(anvil: Anvil, world: object) -> None:
+    draw = random.Random(5)
+    async with (
+        deri_market(anvil, three_futures(25) if world is three_futures else full_pool(25)) as deri,
+        shadowed(deri, 8) as (market, follower),
+    ):
+        await deri.node.mine(2, interval_seconds=deri.world.lock_seconds)
+        for change in ("0", "-0.05", "-0.1", "0.15"):
+            await move(deri, change)
+            for _ in range(4):
+                await random_step(deri, draw)
+                await follower.follow()
+                await take_prices(deri, market)
+                with capture_logs() as logs:
+                    assert await market.shadow.check(follower.reader) == 0, logs
+        assert market.shadow.mismatches == 0
+        assert market.shadow.checked >= 16 * 4
+        assert not market.shadow.stopped
+
+
+async def test_a_wrong_mirror_stops_sending_and_is_read_again(lite: DeriDevnet) -> None:
+    async with shadowed(lite, 40) as (market, follower):
+        await lite.node.mine(2, interval_seconds=lite.world.lock_seconds)
+        await follower.follow()
+        at = market.mirror.head.timestamp
+        assert market.eligibility(lite.stakers[0], at).allowed
+
+        # Something moved and no event said so: storage is written behind the mirror's back.
+        slot = market.mirror.state.pool.lps_pnl
+        [place] = [n for n in range(40) if await storage(lite, n) == market.mirror.state.pool.liquidity]
+        await lite.node.set_storage(lite.pool.address, place + 1, 10**18 + slot)
+        await lite.node.mine(1)
+        await follower.follow()
+        with capture_logs() as logs:
+            assert await market.shadow.check(follower.reader) >= 1
+        assert logs[0]["event"] == "shadow check: the mirror of pool is wrong"
+        assert "lps_pnl" in str(logs[0]["ours"])
+        assert "lps_pnl" in str(logs[0]["chain"])
+        refused = market.eligibility(lite.stakers[0], at)
+        assert (refused.allowed, refused.reason) == (False, "shadow-mismatch")
+
+        await lite.node.mine(1)
+        await follower.follow()
+        assert market.mirror.state.pool.lps_pnl == 10**18 + slot
+        assert market.eligibility(lite.stakers[0], at).allowed
+        assert await market.shadow.check(follower.reader) == 0
+
+
+async def storage(deri: DeriDevnet, slot: int) -> int:
+    return int(str(await deri.node.rpc("eth_getStorageAt", deri.pool.address, hex(slot), "latest")), 16)
+
+
+def one_wei_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that thinks every account has a margin of nothing."""
+    right = settle.decide
+
+    def wrong(prepared: Prepared, account: AccountState) -> settle.Decision:
+        return right(prepared, replace(account, amount_b0=-(10**24)))
+
+    monkeypatch.setattr("keeper.protocols.deri.outlook.decide", wrong)
+
+
+async def test_a_wrong_verdict_stops_sending_until_somebody_clears_it(
+    lite: DeriDevnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shadowed(lite) as (market, follower):
+        await lite.node.mine(2, interval_seconds=lite.world.lock_seconds)
+        await follower.follow()
+        one_wei_off(monkeypatch)
+        with capture_logs() as logs:
+            assert await market.shadow.check(follower.reader) > 0
+        told = logs[0]
+        assert "the verdict on account" in told["event"]
+        assert (told["ours"], told["chain"]) == ("liquidatable", "PoolImplementationLite.liquidate: cannot liquidate")
+        assert "AccountState" in told["account"]
+        assert not market.eligibility(lite.stakers[0], market.mirror.head.timestamp).allowed
+        await lite.node.mine(1)
+        await follower.follow()
+        assert market.shadow.stopped
+        market.shadow.clear("the operator says so")
+        assert market.eligibility(lite.stakers[0], market.mirror.head.timestamp).allowed
+
+
+async def test_the_policy_may_be_to_send_all_the_same(lite: DeriDevnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shadowed(lite, stops=False) as (market, follower):
+        one_wei_off(monkeypatch)
+        with capture_logs():
+            assert await market.shadow.check(follower.reader) > 0
+        assert market.shadow.mismatches > 0
+        assert not market.shadow.stopped
+
+
+async def test_every_account_has_its_turn(lite: DeriDevnet) -> None:
+    async with shadowed(lite, 5) as (market, _):
+        seen = {account.p_token_id for _ in range(10) for account in market.shadow.sample().accounts}
+        assert seen == set(market.mirror.state.accounts)
