@@ -23,7 +23,7 @@ LARGEST_DATA = 96 * 1024
 IN_FLIGHT = 4
 AIM_S = 0.5
 """A batch that takes longer is too large: it holds up everything behind it at the node."""
-CALL_S = 4.0
+CALL_S = 3.0
 _TUPLE_DATA = 6 * 32
 """Bytes that ``aggregate3`` adds to a call's own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 _LATENCY_WEIGHT = 0.2
 _FIRST_COOLDOWN_S = 0.25
 _LONGEST_COOLDOWN_S = 2.0
+_HALF_LIFE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Health:
     """Moving average over answered exchanges."""
     streak: int = 0
     """Failures since the last success."""
+    trouble: float = 0.0
+    """Failures, each counting half as much after ``_HALF_LIFE_S``; as of ``troubled_at``."""
+    troubled_at: float = 0.0
     failures: int = 0
     cooling_until: float = 0.0
     height: int = 0
@@ -66,8 +71,19 @@ class Health:
     def failed(self) -> None:
         self.failures += 1
         self.streak += 1
+        self.trouble = self.recent_trouble + 1
+        self.troubled_at = time.monotonic()
         pause = min(_FIRST_COOLDOWN_S * 2 ** (self.streak - 1), _LONGEST_COOLDOWN_S)
         self.cooling_until = time.monotonic() + pause
+
+    @property
+    def recent_trouble(self) -> float:
+        return self.trouble * math.exp2((self.troubled_at - time.monotonic()) / _HALF_LIFE_S)
+
+    @property
+    def shaky(self) -> bool:
+        """It failed lately: another one is preferred, also if of a later priority."""
+        return self.recent_trouble > 0.5
 
     @property
     def cooling(self) -> bool:

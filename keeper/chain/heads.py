@@ -1,8 +1,9 @@
 """Following the chain: heads by websocket or by polling, linked by hash, with the logs of every block complete.
 
-1. A listener subscribes to new heads on the best websocket and announces what is pushed. Silence is suspicious: a head
-   that is overdue is asked for elsewhere, and a connection that kept one back, or answers no more, is given up.
-2. While no websocket delivers, a poller asks for the latest block instead. The listener keeps trying to return.
+1. On every websocket a listener subscribes to new heads; the first to be told of one counts. Silence is suspicious: a
+   head that is overdue is asked for elsewhere, and a connection that kept one back, or answers no more, is given up
+   and opened anew.
+2. While no websocket delivers, a poller asks for the latest block instead.
 3. With several endpoints, a surveyor compares their heads now and then, and at once when something is odd: one that
    lags or is on a fork of its own is neither listened to nor asked while another is fit.
 4. ``advances`` takes the newest head announced, links it to the blocks known by parent hash, fetches what is between
@@ -17,7 +18,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from types import TracebackType
 
@@ -29,7 +30,7 @@ from keeper.chain.logs import LogFetcher
 from keeper.chain.rpc import Link, Rpc
 from keeper.chain.survey import survey
 from keeper.chain.transport import Subscription
-from keeper.errors import ChainError
+from keeper.errors import ChainError, ConfigError
 from keeper.model import Advance, Block, Header, Log, LogFilter
 
 log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Heads:
         self._news = asyncio.Event()
         self._newest: Sighting | None = None
         self._announced: dict[str, Sighting] = {}
-        self._live = False
+        self._listening: set[Link] = set()
         self._intervals: list[float] = []
         self._last_announced = ""
         self._announced_at = 0.0
@@ -111,7 +112,7 @@ class Heads:
     @property
     def live(self) -> bool:
         """A websocket pushes heads at present."""
-        return self._live
+        return bool(self._listening)
 
     @property
     def block_time_s(self) -> float:
@@ -132,7 +133,7 @@ class Heads:
 
     async def __aenter__(self) -> Heads:
         self._tasks = [
-            asyncio.create_task(self._listen(), name="listen for heads"),
+            *(asyncio.create_task(self._listen(link)) for link in self._rpc.links if link.endpoint.websocket),
             asyncio.create_task(self._poll(), name="poll for heads"),
             asyncio.create_task(self._survey(), name="survey the endpoints"),
         ]
@@ -158,7 +159,7 @@ class Heads:
                 if self._look_back_due and not (failing and self._newest):
                     advance = await self._look_back()
                 elif (sighting := await self._next_sighting()) is not None:
-                    advance = await self._advance_to(sighting)
+                    advance = await self._advance_by_any(sighting)
             except HistoryLostError:
                 raise
             except ChainError as error:
@@ -212,7 +213,7 @@ class Heads:
         """Note a head; True if it is new."""
         header = sighting.header
         sighting.link.health.height = max(sighting.link.health.height, header.number)
-        if header.hash == self._last_announced or header.hash in self.recent:
+        if header.hash == self._last_announced or header.hash in self.recent or not self._rpc.fit(sighting.link):
             return False
         now = time.monotonic()
         if self._last_announced:
@@ -225,45 +226,40 @@ class Heads:
         self._news.set()
         return True
 
-    async def _listen(self) -> None:
-        """Keep a subscription on the best websocket that there is."""
+    async def _listen(self, link: Link) -> None:
+        """Keep a subscription on a websocket, whatever becomes of the connection."""
         while True:
-            link = self._rpc.subscriber()
-            if link is None:
-                await asyncio.sleep(0.1)
-                continue
             try:
                 await self._listen_on(link)
+            except ConfigError:
+                return  # It is of another chain, and logged as such.
             except ChainError as error:
                 link.health.failed()
-                if self.live:
+                if link in self._listening:
                     log.warning("heads.websocket-lost", endpoint=link.name, came=error.came)
             finally:
-                self._live = False
+                self._listening.discard(link)
             # Whatever it was, the next attempt is on a connection of its own.
             await link.transport.close()
+            await asyncio.sleep(max(0.0, link.health.cooling_until - time.monotonic()))
 
     async def _listen_on(self, link: Link) -> None:
         subscription = await self._rpc.subscribe(link, ["newHeads"], HEAD_S)
         log.info("heads.websocket", endpoint=link.name)
         # A head between the last poll and the subscription is pushed to nobody.
-        self._announce(await self._latest(link))
-        self._live = True
+        self._announce(await self._latest_of(link))
+        self._listening.add(link)
         heard = time.monotonic()
         while True:
             try:
                 value = await subscription.next(self._overdue_s)
             except TimeoutError:
                 self._odd.set()
-                if await self._keeps_back(link, time.monotonic() - heard):
-                    # It may have been on its way just then.
-                    value = await self._late_push(subscription, link)
-                else:
+                if not await self._keeps_back(link, time.monotonic() - heard):
                     continue
+                value = await self._late_push(subscription, link)
             heard = time.monotonic()
             self._announce(sighting_of(value, link))
-            if not link.health.trusted:
-                raise UnreachableError(f"{link.name} to be with the others", "it is not", "see its node")
 
     @property
     def _overdue_s(self) -> float:
@@ -271,17 +267,20 @@ class Heads:
 
     async def _keeps_back(self, link: Link, silent_s: float) -> bool:
         """Whether a silent websocket keeps a head back. Raises ``ChainError`` if it answers no more at all."""
-        try:
-            if self._announce(await self._latest()):
-                return True
-        except UnreachableError:
-            log.debug("heads.no-second-opinion")
+        if time.monotonic() - self._announced_at < silent_s - 0.25:
+            return True  # Another one has told of heads meanwhile.
+        others = [each for each in self._rpc.links if each is not link]
+        sightings = await asyncio.gather(*map(self._latest_of, others), return_exceptions=True)
+        heads = [each for each in sightings if isinstance(each, Sighting) and self._rpc.fit(each.link)]
+        if heads and self._announce(max(heads, key=lambda each: each.header.number)):
+            return True
         if silent_s > max(self._silence_blocks * self.block_time_s, 1.0):
             # A chain that mines on demand may well be silent; then the connection still answers.
             await self._rpc.request("eth_blockNumber", link=link, timeout_s=HEAD_S)
         return False
 
     async def _late_push(self, subscription: Subscription, link: Link) -> Json:
+        """The head that was kept back: it may have been on its way just then. Raises ``ChainError`` if not."""
         try:
             return await subscription.next(0.25)
         except TimeoutError:
@@ -311,16 +310,19 @@ class Heads:
                 log.debug("heads.poll-failed", came=error.came)
             await asyncio.sleep(min(max(self.block_time_s / 3, 0.05), 1.0))
 
-    async def _latest(self, link: Link | None = None) -> Sighting:
-        links = [link] if link is not None else self._rpc.order()
+    async def _latest(self) -> Sighting:
+        """The latest block, from the first endpoint in their order that has an answer. Raises ``ChainError``."""
         failure: ChainError | None = None
-        for each in links:
+        for link in self._rpc.order():
             try:
-                answer = await self._rpc.request("eth_getBlockByNumber", ["latest", False], link=each, timeout_s=HEAD_S)
-                return sighting_of(answer, each)
+                return await self._latest_of(link)
             except ChainError as error:
                 failure = error
         raise failure or UnreachableError("an endpoint", "none is left to ask", "check the configured endpoints")
+
+    async def _latest_of(self, link: Link) -> Sighting:
+        params: list[Json] = ["latest", False]
+        return sighting_of(await self._rpc.request("eth_getBlockByNumber", params, link=link, timeout_s=HEAD_S), link)
 
     # Moving on
 
@@ -340,6 +342,19 @@ class Heads:
         self.recent = recent
         self._look_back_due = wanted != self._log_filter
         return Advance(head, logs, seen_ns=time.perf_counter_ns())
+
+    async def _advance_by_any(self, sighting: Sighting) -> Advance | None:
+        """Ask the endpoint that told of the head, and the others if it can't answer. Raises its ``ChainError``."""
+        failures: list[tuple[Link, ChainError]] = []
+        for link in sorted(self._rpc.order(), key=lambda link: link is not sighting.link or link.health.cooling):
+            try:
+                return await self._advance_to(replace(sighting, link=link))
+            except ChainError as error:
+                failures.append((link, error))
+        # Everything is read anew only if all that are sound agree on it.
+        lost = [error for _, error in failures if isinstance(error, HistoryLostError)]
+        doubts = [error for link, error in failures if not link.health.cooling and error not in lost]
+        raise (doubts or lost or [error for _, error in failures])[0]
 
     async def _advance_to(self, sighting: Sighting) -> Advance | None:
         """Link, fetch, and only then remember. None if that head is behind or known."""

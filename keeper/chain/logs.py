@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_RANGE = 2_000
 LARGEST_RANGE = 100_000
-LOGS_S = 5.0
+LOGS_S = 3.0
 
 
 class LogFetcher:

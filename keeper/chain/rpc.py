@@ -26,6 +26,8 @@ PATIENCE_S = 3.0
 """How long a request keeps going round the endpoints before its failure is raised."""
 UNKNOWN_BLOCK_S = 0.15
 """How long a block that no endpoint knows is waited for: it is on its way, or a reorg took it."""
+SLOW_S = 0.25
+"""An endpoint whose answers take this much longer than twice the fastest one's is asked after the others."""
 LARGEST_BATCH = 50
 """JSON-RPC calls in one message; the strictest common providers take this many."""
 
@@ -192,9 +194,10 @@ class Rpc:
                 except UnreachableError as error:
                     failure = error
                     continue
+                except ConfigError:
+                    continue  # It proved to be of another chain just now, and is not asked again.
                 errors = [answer for answer in answers if isinstance(answer, RpcError)]
                 if any(map(is_rate_limit, errors)):
-                    self._failed(link, errors[0])
                     failure = unreachable(link.endpoint, f"it is throttling: {errors[0].message!r}")
                 elif any(map(is_unknown_block, errors)):
                     partial = answers
@@ -211,19 +214,27 @@ class Rpc:
             pause = min(pause * 2, 0.5)
 
     def order(self) -> list[Link]:
-        """The endpoints, best first: those fit to decide on, not just failed, HTTP, by priority, the fastest."""
+        """The endpoints of this chain, best first: fit to decide on, not failing, not slow, HTTP, by priority."""
         usable = [link for link in self.links if link.chain_id in (None, self.chain_id)]
+        fastest_s = min((link.health.latency_s for link in usable if link.health.latency_s), default=0.0)
 
-        def rank(link: Link) -> tuple[bool, bool, bool, int, float]:
+        def rank(link: Link) -> tuple[bool, bool, bool, bool, bool, int, float]:
             health = link.health
+            slow = health.latency_s > SLOW_S + 2 * fastest_s
             # A websocket comes after HTTP: a big answer on it would hold up the heads behind it.
-            return not health.trusted, health.cooling, link.endpoint.websocket, link.endpoint.priority, health.latency_s
+            websocket = link.endpoint.websocket
+            priority = link.endpoint.priority
+            return not health.trusted, health.cooling, health.shaky, slow, websocket, priority, health.latency_s
 
         return sorted(usable, key=rank)
 
+    def fit(self, link: Link) -> bool:
+        """Whether to believe this endpoint: always, if no other one is trusted and answering."""
+        others = (each.health for each in self.links if each is not link and each.chain_id == self.chain_id)
+        return link.health.trusted or not any(health.trusted and not health.cooling for health in others)
+
     async def _ask(self, link: Link, calls: Sequence[Call], timeout_s: float) -> list[Json | RpcError]:
-        if link.chain_id is None:
-            await self._identify(link)
+        await self._identify(link)
         await link.throttle(len(calls))
         return await self._exchange(link, calls, timeout_s)
 
@@ -235,24 +246,21 @@ class Rpc:
         except UnreachableError as error:
             self._failed(link, error)
             raise
-        self._answered(link, time.monotonic() - began)
-        return [_result(link, method, answer) for (method, _), answer in zip(calls, answers, strict=True)]
+        results = [_result(link, method, answer) for (method, _), answer in zip(calls, answers, strict=True)]
+        throttled = next((each for each in results if isinstance(each, RpcError) and is_rate_limit(each)), None)
+        if throttled is not None:
+            self._failed(link, throttled)
+        else:
+            self._answered(link, time.monotonic() - began)
+        return results
 
     # Subscribing
-
-    def subscriber(self) -> Link | None:
-        """The best websocket endpoint, or None if there is none, or none that is fit just now."""
-        for link in self.order():
-            if link.endpoint.websocket and link.health.trusted and not link.health.cooling:
-                return link
-        return None
 
     async def subscribe(self, link: Link, params: Sequence[Json], timeout_s: float = REQUEST_S) -> Subscription:
         """``eth_subscribe`` on a websocket endpoint. Raises ``RpcError`` or ``UnreachableError``."""
         if not isinstance(link.transport, WebsocketTransport):
             raise unreachable(link.endpoint, "it can't push: it is not a websocket")
-        if link.chain_id is None:
-            await self._identify(link)
+        await self._identify(link)
         self.calls["eth_subscribe"] += 1
         try:
             answer, subscription = await link.transport.subscribe(params, timeout_s)
@@ -287,10 +295,9 @@ class Rpc:
 
     async def _send(self, link: Link, raw: bytes, timeout_s: float) -> Reply:
         try:
-            if link.chain_id is None:
-                await self._identify(link)
+            await self._identify(link)
             [answer] = await self._exchange(link, [("eth_sendRawTransaction", ["0x" + raw.hex()])], timeout_s)
-        except ChainError as error:
+        except (ChainError, ConfigError) as error:
             return Reply(link.name, accepted=False, message=error.came, refused=False)
         if isinstance(answer, RpcError):
             if any(known in answer.message.lower() for known in _KNOWN_ALREADY):
@@ -314,12 +321,15 @@ class Rpc:
             )
 
     async def _identify(self, link: Link) -> None:
-        [answer] = await self._exchange(link, [("eth_chainId", [])], REQUEST_S)
-        if isinstance(answer, RpcError):
-            raise unreachable(link.endpoint, f"it would not tell its chain id: {answer.message!r}")
-        link.chain_id = quantity(answer)
+        """Ask for the chain id unless it is known. Raises ``ConfigError`` for the wrong one, ``UnreachableError``."""
+        if link.chain_id is None:
+            [answer] = await self._exchange(link, [("eth_chainId", [])], REQUEST_S)
+            if isinstance(answer, RpcError):
+                raise unreachable(link.endpoint, f"it would not tell its chain id: {answer.message!r}")
+            link.chain_id = quantity(answer)
+            if link.chain_id != self.chain_id:
+                log.error("endpoint.wrong-chain", endpoint=link.name, expected=self.chain_id, came=link.chain_id)
         if link.chain_id != self.chain_id:
-            log.error("endpoint.wrong-chain", endpoint=link.name, expected=self.chain_id, came=link.chain_id)
             raise ConfigError(
                 f"chain {self.chain_id} at {link.name}",
                 f"it serves chain {link.chain_id}",

@@ -185,7 +185,9 @@ class WebsocketTransport:
             raise _failure(self._endpoint, error) from None
         finally:
             for i in ids:
-                self._waiting.pop(i, None)
+                waiting = self._waiting.pop(i, None)
+                if waiting is not None and waiting.answered.done() and not waiting.answered.cancelled():
+                    waiting.answered.exception()  # Seen: the caller knows from the error that came first.
 
     async def _connected(self) -> ClientConnection:
         async with self._connecting:
