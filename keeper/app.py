@@ -21,6 +21,7 @@ from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.lane import Lane
 from keeper.chain.relay import PublicRelay
 from keeper.chain.rpc import Rpc
+from keeper.chain.simulate import Simulator
 from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import MarketLoop
@@ -132,8 +133,8 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
         used = {market.chain for market in settings.markets.values()}
         chains = {name: await _open_chain(name, settings, journal, markets, stack) for name in sorted(used)}
         for name, wanted in settings.markets.items():
-            senders = chains[wanted.chain].executor.senders()
-            markets[name] = make_market(name, wanted, senders)
+            chain = chains[wanted.chain]
+            markets[name] = make_market(name, wanted, chain.executor.senders(), Simulator(chain.rpc))
         async with asyncio.TaskGroup() as tasks:
             for chain in chains.values():
                 tasks.create_task(chain.tend(), name=f"{chain.name}.lanes")

@@ -10,12 +10,18 @@ from decimal import Decimal
 
 from keeper.errors import ConfigError
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.market import Market, Worth
 from keeper.settings import DeriSettings, MarketSettings
 
 
-def make_market(name: str, settings: MarketSettings, liquidators: Sequence[str]) -> Market:
-    """The market that the settings describe. ``liquidators`` are the addresses that may send in it."""
+def make_market(
+    name: str, settings: MarketSettings, liquidators: Sequence[str], simulator: Simulator | None = None
+) -> Market:
+    """The market that the settings describe. ``liquidators`` are the addresses that may send in it.
+
+    With a ``simulator`` the market has the chain itself check a few of its verdicts each block.
+    """
     if isinstance(settings, DeriSettings):
         return DeriMarket(
             DeriMarketConfig(
@@ -25,7 +31,10 @@ def make_market(name: str, settings: MarketSettings, liquidators: Sequence[str])
                 poll_seconds=settings.poll_seconds,
                 liquidators=tuple(liquidators),
                 headroom_alert_percent=settings.headroom_alert_percent,
-            )
+                shadow_accounts=settings.shadow_accounts,
+                shadow_stops_sending=settings.shadow_stops_sending,
+            ),
+            simulator,
         )
     raise ConfigError(
         "a protocol that the keeper knows", f"market {name!r} is of {settings.protocol!r}", "use one of: deri-v3"
