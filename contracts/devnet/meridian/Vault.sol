@@ -308,7 +308,7 @@ contract Vault is VaultPools, ReentrancyGuard {
         return nextPrice * nextSize / divisor;
     }
 
-    function _increaseGlobalShort(address indexToken, uint256 price, uint256 sizeDelta) private {
+    function _increaseGlobalShort(address indexToken, uint256 price, uint256 sizeDelta) internal {
         uint256 size = globalShortSizes[indexToken];
         if (size == 0) {
             globalShortAveragePrices[indexToken] = price;

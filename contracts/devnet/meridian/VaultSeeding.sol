@@ -26,6 +26,8 @@ contract VaultSeeding is Vault {
         bytes32 key = getPositionKey(s.account, s.collateralToken, s.indexToken, s.isLong);
         require(positions[key].size == 0, "VaultSeeding: position exists");
         updateCumulativeFundingRate(s.collateralToken, s.indexToken);
+        // Collateral that was transferred in beforehand is nobody's deposit.
+        _transferIn(s.collateralToken);
         uint256 reserve = usdToTokenMax(s.collateralToken, s.size);
         Position memory position = Position(
             s.size, s.collateral, s.averagePrice, cumulativeFundingRates[s.collateralToken], reserve, 0, block.timestamp
@@ -33,7 +35,7 @@ contract VaultSeeding is Vault {
         positions[key] = position;
         _increaseReservedAmount(s.collateralToken, reserve);
         if (s.isLong) _increaseGuaranteedUsd(s.collateralToken, s.size - s.collateral);
-        else globalShortSizes[s.indexToken] += s.size;
+        else _increaseGlobalShort(s.indexToken, s.averagePrice, s.size);
         emit IncreasePosition(
             key, s.account, s.collateralToken, s.indexToken, s.collateral, s.size, s.isLong, s.averagePrice, 0
         );

@@ -23,8 +23,6 @@ from keeper.protocols.meridian.wiring import Wiring
 
 _log = structlog.get_logger(__name__)
 
-_NO_FAST = FastFeed(0, 0, 0, 0, 0, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class TokenTerms:
@@ -105,11 +103,11 @@ class Feeds:
                 for token, a in tokens.items()
                 if all(answer.ok for answer in a)
             }
-            fast_feed = FastFeed(*(answer.uint() for answer in fast)) if all(answer.ok for answer in fast) else _NO_FAST
+            has_fast = bool(fast) and all(answer.ok for answer in fast)
             self._terms = FeedTerms(
                 sample_space=sample.uint() if sample.ok else 0,
                 max_strict_deviation_e30=deviation.uint() if deviation.ok else 0,
-                fast=fast_feed if fast else None,
+                fast=FastFeed(*(answer.uint() for answer in fast)) if has_fast else None,
                 tokens=known,
             )
 

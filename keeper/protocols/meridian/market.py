@@ -6,7 +6,7 @@ The reward's unit is the US dollar with 18 decimals: it is paid in each position
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keeper.model import Advance, Eligibility, Header, History, Log, LogFilter, Outcome, PriceTick, Reader, Window
 from keeper.protocols.market import Row
@@ -37,7 +37,7 @@ class MeridianMarketConfig:
     """A block before the vault's first position."""
     settings_every_s: int = 10
     """How often what emits no event is read again."""
-    unpaid: UnpaidTerms = UnpaidTerms()
+    unpaid: UnpaidTerms = field(default_factory=UnpaidTerms)
 
 
 class MeridianMarket:
