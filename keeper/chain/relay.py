@@ -52,21 +52,12 @@ class Broadcaster(Protocol):
     async def send_raw_transaction(self, raw: bytes) -> Broadcast: ...
 
 
-_ACCEPTED = ("already known", "already imported", "known transaction", "alreadyknown", "already exists")
 _WORDINGS: tuple[tuple[Answer, tuple[str, ...]], ...] = (
+    (Answer.ACCEPTED, ("already known", "already imported", "known transaction", "already exists")),
     (Answer.NONCE_TOO_LOW, ("nonce too low", "nonce is too low", "invalid nonce", "old nonce", "nonce has already")),
     (
         Answer.UNDERPRICED,
-        (
-            "underpriced",
-            "max fee per gas less than block base fee",
-            "fee cap less than block base fee",
-            "gas price below",
-            "feetoolow",
-            "fee too low",
-            "gas price too low",
-            "tip too low",
-        ),
+        ("underpriced", "less than block base fee", "gas price below", "fee too low", "price too low", "tip too low"),
     ),
     (Answer.NO_FUNDS, ("insufficient funds", "insufficient balance", "exceeds balance", "not enough funds")),
 )
@@ -74,13 +65,16 @@ _WORDINGS: tuple[tuple[Answer, tuple[str, ...]], ...] = (
 
 def sort_answer(text: str) -> Answer:
     """What a node's refusal means, from the wordings of geth, Erigon, Nethermind, Besu, Reth and Anvil."""
-    lowered = text.lower()
-    if any(wording in lowered for wording in _ACCEPTED):
-        return Answer.ACCEPTED
+    squeezed = _squeeze(text)
     for answer, wordings in _WORDINGS:
-        if any(wording in lowered for wording in wordings):
+        if any(_squeeze(wording) in squeezed for wording in wordings):
             return answer
     return Answer.REFUSED
+
+
+def _squeeze(text: str) -> str:
+    """Some clients say "nonce too low", some "NonceTooLow"."""
+    return text.lower().replace(" ", "")
 
 
 class PublicRelay:

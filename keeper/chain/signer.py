@@ -72,7 +72,7 @@ async def unlock_keystore(path: Path, password_file: Path | None, address: str |
     Raises ``SignerError`` if the file or the password is wrong, or the key belongs to another address than ``address``.
     The key derivation takes a second by design and runs in a thread.
     """
-    keystore = _read(path, "an encrypted keystore")
+    keystore = _keystore(path)
     if password_file is None:
         password = await asyncio.to_thread(getpass.getpass, f"password of {path}: ")
     else:
@@ -81,12 +81,13 @@ async def unlock_keystore(path: Path, password_file: Path | None, address: str |
     try:
         secret = await asyncio.to_thread(_decrypt, keystore, password)
     except ValueError as error:
-        came = "the password does not open it" if "MAC" in str(error) else "it is no Web3 secret storage file"
-        raise SignerError(f"the password of the keystore {path}", came, "check the keystore and its password") from None
-    except (KeyError, TypeError, NotImplementedError):
+        if "MAC" not in str(error):
+            raise _no_keystore(path) from None
         raise SignerError(
-            f"a keystore at {path}", "it is no Web3 secret storage file", "make one with `cast wallet import`"
+            f"the password of the keystore {path}", "the password does not open it", "check both files"
         ) from None
+    except (KeyError, TypeError, NotImplementedError):
+        raise _no_keystore(path) from None
     return _belongs(LocalSigner(secret), address, path)
 
 
@@ -208,6 +209,23 @@ class RemoteSigner:
             said = fault.get("message") if isinstance(fault, dict) else None
             raise self._refused(f"it refused: {said or 'no reason given'}")
         return answer["result"]
+
+
+def _keystore(path: Path) -> str:
+    text = _read(path, "an encrypted keystore")
+    try:
+        usable = isinstance(json.loads(text), dict)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _no_keystore(path)
+    return text
+
+
+def _no_keystore(path: Path) -> SignerError:
+    return SignerError(
+        f"a keystore at {path}", "it is no Web3 secret storage file", "make one with `cast wallet import`"
+    )
 
 
 def _belongs(signer: LocalSigner, address: str | None, path: Path) -> LocalSigner:
