@@ -132,6 +132,8 @@ def dpmm_cost(price: int, k: int, net_volume: int, volume: int) -> int:
 def _quote(
     params: SymbolParams, oracles: Mapping[str, OracleState], at: int, known: Quote | Unread | None
 ) -> Quote | Unread:
+    if params.kind is SymbolKind.UNKNOWN:
+        return quote(params, 0, 0)
     price = readings.get_value(oracles, params.price_id, at)
     if isinstance(price, Unread):
         return price
