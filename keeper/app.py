@@ -19,6 +19,7 @@ from keeper.chain.clock import Clock
 from keeper.chain.configured import endpoints_of, lane_settings_of, unlock
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.lane import Lane
+from keeper.chain.logs import PastLogs
 from keeper.chain.relay import PublicRelay
 from keeper.chain.rpc import Rpc
 from keeper.chain.simulate import Simulator
@@ -134,7 +135,9 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
         chains = {name: await _open_chain(name, settings, journal, markets, stack) for name in sorted(used)}
         for name, wanted in settings.markets.items():
             chain = chains[wanted.chain]
-            markets[name] = make_market(name, wanted, chain.executor.senders(), Simulator(chain.rpc))
+            markets[name] = make_market(
+                name, wanted, chain.executor.senders(), Simulator(chain.rpc), PastLogs(chain.rpc)
+            )
         async with asyncio.TaskGroup() as tasks:
             for chain in chains.values():
                 tasks.create_task(chain.tend(), name=f"{chain.name}.lanes")

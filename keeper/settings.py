@@ -151,6 +151,9 @@ class MeridianSettings(_Section):
     min_profit_usd: Decimal = Decimal(0)
     close_state_2: Literal["never", "always", "budget"] = "never"
     state_2_budget_per_day: Decimal = Field(default=Decimal(0), ge=0, description="native coin")
+    state_2_max_cost: Decimal = Field(default=Decimal("0.01"), ge=0, description="native coin, for one closing")
+    settings_seconds: int = Field(default=10, ge=0)
+    """How often the vault's settings and lists, which change without an event, are read again."""
     start_block: int = Field(default=0, ge=0)
 
 

@@ -9,18 +9,26 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from keeper.errors import ConfigError
+from keeper.model import History
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.market import Market, Worth
-from keeper.settings import DeriSettings, MarketSettings
+from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
+from keeper.protocols.meridian.unpaid import Policy, UnpaidTerms
+from keeper.settings import DeriSettings, MarketSettings, MeridianSettings
 
 
 def make_market(
-    name: str, settings: MarketSettings, liquidators: Sequence[str], simulator: Simulator | None = None
+    name: str,
+    settings: MarketSettings,
+    liquidators: Sequence[str],
+    simulator: Simulator | None = None,
+    history: History | None = None,
 ) -> Market:
     """The market that the settings describe. ``liquidators`` are the addresses that may send in it.
 
-    With a ``simulator`` the market has the chain itself check a few of its verdicts each block.
+    With a ``simulator`` the market has the chain itself check a few of its verdicts each block. ``history`` gives logs
+    of the past to a protocol that can't do without (Meridian).
     """
     if isinstance(settings, DeriSettings):
         return DeriMarket(
@@ -36,8 +44,35 @@ def make_market(
             ),
             simulator,
         )
-    raise ConfigError(
-        "a protocol that the keeper knows", f"market {name!r} is of {settings.protocol!r}", "use one of: deri-v3"
+    if history is None:
+        raise ConfigError(
+            f"logs of the past for market {name!r}",
+            "there are none",
+            "a vault can't list its positions: give its chain's",
+        )
+    return MeridianMarket(
+        MeridianMarketConfig(
+            name=name,
+            vault=settings.vault,
+            position_manager=settings.position_manager,
+            fee_receiver=settings.fee_receiver,
+            liquidators=tuple(liquidators),
+            start_block=settings.start_block,
+            settings_every_s=settings.settings_seconds,
+            unpaid=_unpaid(settings),
+        ),
+        history,
+    )
+
+
+def _unpaid(settings: MeridianSettings) -> UnpaidTerms:
+    """What the operator will spend on closings that pay nobody."""
+    return UnpaidTerms(
+        policy=Policy(settings.close_state_2),
+        most_wei=_e18(settings.state_2_max_cost),
+        budget_wei=_e18(settings.state_2_budget_per_day),
+        native_price_e18=_e18(settings.native_price_usd),
+        min_profit_e18=_e18(settings.min_profit_usd),
     )
 
 
