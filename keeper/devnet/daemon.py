@@ -29,6 +29,41 @@ class LocalMarket:
     pool: str
     price_server: str
 
+    def lines(self, chain: str) -> list[str]:
+        """Its section of the configuration."""
+        return [
+            f"[markets.{self.name}]",
+            'protocol = "deri-v3"',
+            f'chain = "{chain}"',
+            f'pool = "{self.pool}"',
+            f'price_servers = ["{self.price_server}"]',
+            "poll_seconds = 0.05",
+            "native_price_b0 = 300",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalVault:
+    """A Meridian vault to watch, as the configuration names it."""
+
+    name: str
+    vault: str
+    position_manager: str | None
+    start_block: int = 0
+
+    def lines(self, chain: str) -> list[str]:
+        """Its section of the configuration."""
+        manager = [f'position_manager = "{self.position_manager}"'] if self.position_manager else []
+        return [
+            f"[markets.{self.name}]",
+            'protocol = "meridian"',
+            f'chain = "{chain}"',
+            f'vault = "{self.vault}"',
+            *manager,
+            f"start_block = {self.start_block}",
+            "native_price_usd = 300",
+        ]
+
 
 def write_keystore(folder: Path, key: bytes) -> tuple[Path, Path]:
     """An encrypted keystore and its password file, both for their owner only."""
@@ -44,7 +79,7 @@ def write_keystore(folder: Path, key: bytes) -> tuple[Path, Path]:
 def write_config(
     folder: Path,
     rpc_url: str,
-    markets: Sequence[LocalMarket],
+    markets: Sequence[LocalMarket | LocalVault],
     key: bytes,
     *,
     chain_id: int = 31337,
@@ -73,16 +108,7 @@ def write_config(
         f'password_file = "{password.name}"',
     ]
     for market in markets:
-        lines += [
-            f"[markets.{market.name}]",
-            'protocol = "deri-v3"',
-            'chain = "local"',
-            f'pool = "{market.pool}"',
-            f'price_servers = ["{market.price_server}"]',
-            "poll_seconds = 0.05",
-            "native_price_b0 = 300",
-            market_extra,
-        ]
+        lines += [*market.lines("local"), market_extra]
     path = folder / "keeper.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
