@@ -131,6 +131,10 @@ class Heads:
         self.recent = RecentBlocks(blocks)
         return self.recent.head
 
+    async def catch_up(self) -> Advance | None:
+        """One move to the present head, before ``advances`` is run; None if there was none. Raises ``ChainError``."""
+        return await self._advance_by_any(await self._latest())
+
     async def __aenter__(self) -> Heads:
         self._tasks = [
             *(asyncio.create_task(self._listen(link)) for link in self._rpc.links if link.endpoint.websocket),

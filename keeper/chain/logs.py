@@ -10,7 +10,6 @@ from keeper.chain.answers import Json, RpcError, TimedOutError, UnreachableError
 from keeper.chain.blocks import BloomFilter, filter_params, header_of, logs_of
 from keeper.chain.rpc import Link, Rpc
 from keeper.errors import ChainError
-from keeper.errors import ChainError
 from keeper.model import Header, Log, LogFilter
 
 log = structlog.get_logger(__name__)
@@ -117,24 +116,3 @@ class PastLogs:
                 log.info("logs.asked-elsewhere", endpoint=link.name, came=error.came)
                 refused = error
         raise refused or UnreachableError("an endpoint to ask for past logs", "there is none", "configure one")
-
-
-class PastLogs:
-    """``keeper.model.History`` over an ``Rpc``."""
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
-        self._fetcher = LogFetcher(rpc)
-
-    async def logs(self, wanted: LogFilter, first: int, head: Header) -> tuple[Log, ...]:
-        """The wanted logs from block ``first`` up to ``head``, from the first endpoint that can give them all.
-
-        Raises ``ChainError`` if none can.
-        """
-        failure: ChainError | None = None
-        for link in self._rpc.order():
-            try:
-                return await self._fetcher.between(link, wanted, first, head)
-            except ChainError as error:
-                failure = failure or error
-        raise failure or ChainError("an endpoint", "none is left to ask", "check the configured endpoints")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
-from keeper.chain.heads import Heads
-from keeper.errors import StoreError
+from keeper.chain.heads import Heads, HistoryLostError
+from keeper.errors import ChainError, StoreError
 from keeper.model import Advance, Header, LogFilter, Reader
 from keeper.protocols.market import Row
 from keeper.store.mirror import MirrorStore
 
 log = structlog.get_logger(__name__)
+
+AUDITED_ACCOUNTS = 20
+ATTEMPTS = 5
 
 
 class Mirrored(Protocol):
@@ -36,11 +40,20 @@ class Mirrored(Protocol):
     def accounts_watched(self) -> int: ...
 
 
-async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
-    """Restore the mirror, or read it anew; the header it is true at, from which ``heads`` goes on.
+@runtime_checkable
+class Audited(Protocol):
+    """A market that can compare a part of its mirror with the chain."""
 
-    What happened since a stored head comes as the first ``Advance``, also if a reorg took that head away meanwhile. A
-    store whose rows the market refuses is moved aside.
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        """Read so many accounts, drawn at random, anew at the mirror's head; those that differ from the mirror."""
+        ...
+
+
+async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
+    """Restore the mirror and catch up with the chain, or read it anew; the head from which ``heads`` goes on.
+
+    A store whose rows the market refuses is moved aside. What was restored counts only if a sample of accounts, read
+    from the chain, is the same. Raises ``ChainError`` if no node can answer.
     """
     try:
         stored = await store.load()
@@ -48,12 +61,43 @@ async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
             await market.restore(stored.rows, stored.head)
     except StoreError as error:
         await store.renew(error.came)
-    else:
-        if stored is not None:
-            heads.log_filter = market.log_filter()
-            log.info("mirror.restored", market=market.name, number=stored.head.number, rows=len(stored.rows))
-            return await heads.start(stored.blocks)
+        stored = None
+    if stored is not None:
+        heads.log_filter = market.log_filter()
+        await heads.start(stored.blocks)
+        try:
+            head = await _catch_up(market, heads, reader, stored.head)
+        except HistoryLostError as error:
+            log.warning("mirror.outdated", market=market.name, number=stored.head.number, came=error.came)
+        else:
+            wrong = await market.audit(reader, AUDITED_ACCOUNTS) if isinstance(market, Audited) else ()
+            if not wrong:
+                log.info("mirror.restored", market=market.name, stored=stored.head.number, number=head.number)
+                return head
+            log.error("mirror.wrong", market=market.name, number=head.number, accounts=wrong, remedy="it is read anew")
     return await rebuild(market, store, heads, reader)
+
+
+async def _catch_up(market: Mirrored, heads: Heads, reader: Reader, head: Header) -> Header:
+    """Apply what happened since ``head``, also if a reorg took it away meanwhile; the head it led to."""
+    missed = Advance(head)
+    attempts = 0
+    while True:
+        if (advance := await heads.catch_up()) is not None:
+            missed = Advance(advance.head, missed.logs + advance.logs, missed.undone + advance.undone, advance.seen_ns)
+        if missed.head == head:
+            return head
+        try:
+            await market.apply(missed, reader)
+        except ChainError:
+            # Its head may have been taken away just then: the next look at the chain tells.
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            heads.log_filter = market.log_filter()
+            return missed.head
 
 
 async def rebuild(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:

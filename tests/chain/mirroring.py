@@ -89,13 +89,17 @@ def _joined(earlier: Advance, later: Advance) -> Advance:
     return Advance(later.head, earlier.logs + later.logs, earlier.undone + later.undone, later.seen_ns)
 
 
+def identity(market: Mirrored, chain_id: int) -> Identity:
+    return Identity(chain_id, market.name, "0x" + "00" * 20)
+
+
 @asynccontextmanager
 async def mirroring(
     market: Mirrored, endpoints: Sequence[Endpoint], path: Path, chain_id: int = 31337
 ) -> AsyncIterator[Mirroring]:
     """Run a mirror over these endpoints with its store at ``path``. A failure of its task is the test's."""
     async with Rpc(endpoints, chain_id) as rpc:
-        store = await MirrorStore.open(path, Identity(chain_id, market.name, "0x" + "00" * 20))
+        store = await MirrorStore.open(path, identity(market, chain_id))
         mirror = Mirroring(market, rpc, store)
         mirror.task = asyncio.create_task(mirror.run())
         try:

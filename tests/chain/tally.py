@@ -94,6 +94,12 @@ class TallyMirror:
         text = repr((sorted(self._branches), sorted(self.values.items())))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        assert self.head is not None
+        keys = sorted(self.values)[:accounts]
+        found = await _numbers(reader, self.head, [_getter(key[0], "values", int(key[1], 16)) for key in keys])
+        return [key[1] for key, value in zip(keys, found, strict=True) if value != self.values[key]]
+
     def accounts_watched(self) -> int:
         return len(self.values)
 
@@ -155,6 +161,10 @@ class TallyDevnet:
             return self.address, ARTIFACT.encode("open")
         account = to_checksum_address(draw.randrange(1, 300).to_bytes(20, "big"))
         return draw.choice(branches), ARTIFACT.encode("add", account, draw.randrange(100))
+
+    async def open(self) -> None:
+        """Send what opens a branch; it waits for a block."""
+        await send(self.node, [Transaction(self.senders[0], self.address, ARTIFACT.encode("open"))])
 
     async def act(self, draw: Random, branches: Sequence[str], count: int) -> None:
         """Send so many random transactions; they wait for a block."""

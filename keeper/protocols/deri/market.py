@@ -14,7 +14,7 @@ import structlog
 from keeper.model import Advance, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Window
 from keeper.protocols.deri import abi, privileger
 from keeper.protocols.deri.book import Book
-from keeper.protocols.deri.distance import Distance, distances, nearest
+from keeper.protocols.deri.distance import Distance, Distances, distances, nearest
 from keeper.protocols.deri.mirror import Changes, Mirror
 from keeper.protocols.deri.outlook import Outlook
 from keeper.protocols.deri.price_server import PriceServers, SignedPrices, SignedReading
@@ -64,6 +64,7 @@ class DeriMarket:
         self.mirror = Mirror(config.name, config.pool, config.liquidators)
         self.prices = SignedPrices()
         self.stakes = StakeWatch(config.name, config.liquidators, config.headroom_alert_percent)
+        self.liquidators = config.liquidators
         self._liquidators = frozenset(config.liquidators)
         self._servers = PriceServers(
             config.name,
@@ -117,6 +118,10 @@ class DeriMarket:
 
     def digest(self) -> str:
         return self.mirror.digest()
+
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        """Read so many accounts, drawn at random, anew at the mirror's head; those that differ from the mirror."""
+        return [str(p_token_id) for p_token_id in await self.mirror.audit(reader, accounts)]
 
     # Prices
 
@@ -199,10 +204,13 @@ class DeriMarket:
     def accounts_watched(self) -> int:
         return len(self.mirror.state.accounts)
 
+    def measure(self) -> tuple[Book, Distances]:
+        """Every account's distance to liquidation at the prices of now, for people."""
+        return self._book, distances(self._book, self._next_second().first)
+
     def nearest(self, count: int) -> list[Distance]:
         """The accounts nearest to liquidation at the prices of now, for people."""
-        prepared = self._next_second().first
-        return nearest(self._book, distances(self._book, prepared), count)
+        return nearest(*self.measure(), count)
 
     def unassessable(self) -> dict[int, str]:
         """The accounts that can't be assessed at the prices of now, and why."""

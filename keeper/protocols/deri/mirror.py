@@ -7,6 +7,7 @@ a read has succeeded, so a failed ``apply`` loses nothing: the next one makes up
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -415,6 +416,16 @@ class Mirror:
         self._sums_trouble = True
         self._log.error("positions do not add up to their symbols: everything is read again", symbols=wrong)
         return False
+
+    async def audit(self, reader: Reader, accounts: int) -> list[int]:
+        """Read so many accounts, drawn at random, anew at ``head``; those that differ from what is known."""
+        sample = random.sample(sorted(self._accounts), min(accounts, len(self._accounts)))
+        found: dict[int, AccountState | None] = {}
+        ids = _known(self._index).symbols
+        await run(
+            together(_into(found, key, self._account(self.wiring, key, ids)) for key in sample), reader, self.head.hash
+        )
+        return [key for key in sample if found[key] != self._accounts[key]]
 
     # The store
 

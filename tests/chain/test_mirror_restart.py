@@ -1,0 +1,134 @@
+"""A restart goes on from the store, whatever the chain did meanwhile, and never from a store that is not its own."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from keeper.chain.endpoint import Endpoint
+from keeper.devnet.anvil import Anvil
+from keeper.store.mirror import MirrorStore
+from tests.chain.mirroring import exact, identity, mirroring
+from tests.chain.tally import TallyDevnet, TallyMirror, deploy_tally
+
+
+async def lived_in(anvil: Anvil, draw: Random) -> TallyDevnet:
+    """A market with some history, on a chain that mines when told."""
+    tally = await deploy_tally(anvil)
+    await anvil.set_automine(False)
+    for _ in range(10):
+        await tally.act(draw, [tally.address], 5)
+        await anvil.mine()
+    return tally
+
+
+async def test_a_restart_reads_only_what_changed(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(1)
+    tally = await lived_in(anvil, draw)
+    endpoints = [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)]
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    await tally.act(draw, [tally.address], 5)
+    await anvil.mine(300)
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        assert mirror.rpc.calls["eth_getLogs"] <= 3
+        assert mirror.rpc.calls.total() < 15
+    assert mirror.rebuilt == 0
+
+
+async def test_a_restart_undoes_a_reorg_that_took_its_head_away(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(2)
+    tally = await lived_in(anvil, draw)
+    endpoints = [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)]
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        for _ in range(8):
+            await tally.act(draw, [tally.address], 5)
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    await tally.reorg(draw, [tally.address], 6)
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        assert mirror.rpc.calls["eth_getCode"] <= 1
+    assert mirror.rebuilt == 0
+
+
+async def test_a_sample_that_differs_from_the_chain_has_everything_read_anew(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(3)
+    tally = await lived_in(anvil, draw)
+    endpoints = [Endpoint(anvil.http_url)]
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    store = await MirrorStore.open(tmp_path / "mirror", identity(mirror.market, 31337))
+    stored = await store.load()
+    assert stored is not None
+    wrong = min((row for row in stored.rows if row.kind == "value"), key=lambda row: row.key)
+    await store.save([replace(wrong, payload=b"123456")], stored.blocks)
+    await store.close()
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+
+
+async def test_a_market_that_grows_is_followed_where_it_grew(anvil: Anvil, tmp_path: Path) -> None:
+    """Logs of a contract that was met a moment ago are not missed, nor undone by halves."""
+    draw = Random(4)
+    tally = await lived_in(anvil, draw)
+    market = TallyMirror(tally.address)
+    async with mirroring(market, [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)], tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        for _ in range(5):
+            await tally.open()
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+            await tally.act(draw, [market.branches[-1]], 6)
+            await anvil.mine(draw.randrange(1, 30))
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+            await tally.reorg(draw, market.branches, 2)
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+
+
+async def test_every_block_is_seen_in_order_and_linked(anvil: Anvil, tmp_path: Path) -> None:
+    tally = await deploy_tally(anvil)
+    async with mirroring(TallyMirror(tally.address), [Endpoint(anvil.ws_url)], tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        for _ in range(10):
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        moves = [advance.head for advance in mirror.advances]
+        for before, after in itertools.pairwise(moves):
+            assert after.hash == before.hash or after.parent_hash == before.hash
+
+
+async def test_idle_blocks_cost_nothing_once_a_bloom_has_proved_true(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(5)
+    tally = await lived_in(anvil, draw)
+    market = TallyMirror(tally.address)
+    async with mirroring(market, [Endpoint(anvil.ws_url)], tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        before = mirror.rpc.calls["eth_getLogs"]
+        for _ in range(5):
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        assert before + 5 <= mirror.rpc.calls["eth_getLogs"] <= before + 6
+        await tally.act(draw, [tally.address], 3)
+        await anvil.mine()
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        before = mirror.rpc.calls["eth_getLogs"]
+        for _ in range(20):
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        assert mirror.rpc.calls["eth_getLogs"] == before
+
+
+async def test_a_polled_chain_is_followed_too(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(6)
+    tally = await lived_in(anvil, draw)
+    market = TallyMirror(tally.address)
+    async with mirroring(market, [Endpoint(anvil.http_url)], tmp_path / "mirror") as mirror:
+        for _ in range(5):
+            await tally.act(draw, market.branches, 4)
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
