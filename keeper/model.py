@@ -8,7 +8,7 @@ is ``*_ns`` from ``time.perf_counter_ns()``. Amounts carry their unit in their n
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -213,6 +213,17 @@ class Outcome:
     fee_wei: int = 0
     """Gas used times the effective gas price, plus an L2's data fee."""
     logs: tuple[Log, ...] = field(default=(), repr=False)
+
+
+Timed = Callable[[str, str, int], None]
+"""Told how long a liquidation took since its input was seen: market, stage reached, nanoseconds.
+
+The stages are ``decided``, ``signed``, ``sent`` (the bytes were handed over), ``accepted`` (by a node) and ``mined``.
+"""
+
+
+def untimed(_market: str, _stage: str, _elapsed_ns: int) -> None:
+    """A ``Timed`` for those who don't want to know."""
 
 
 @dataclass(frozen=True, slots=True)

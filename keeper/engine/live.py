@@ -13,6 +13,7 @@ class LiveExecutor:
     """Sends through whichever lane the loop has chosen. The lanes do the rest."""
 
     def __init__(self, lanes: Sequence[Lane], tip_wei: int) -> None:
+        self.lanes = tuple(lanes)
         self._lanes: Mapping[str, Lane] = {lane.address: lane for lane in lanes}
         self._tip_wei = tip_wei
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -27,7 +28,9 @@ from keeper.model import (
     OutcomeState,
     PriceTick,
     Reader,
+    Timed,
     Window,
+    untimed,
 )
 from keeper.protocols.market import Market, Row, Worth
 
@@ -62,10 +65,17 @@ class Tally:
     """Plain counts for logs, tables and metrics."""
 
     rounds: int = 0
+    candidates: int = 0
     decided: int = 0
     skipped: int = 0
+    sent: int = 0
     mined: int = 0
     reverted: int = 0
+    lost: int = 0
+    """On their way from us when somebody else was first."""
+    skips: Counter[str] = field(default_factory=Counter)
+    """By reason, as are ``reverts``."""
+    reverts: Counter[str] = field(default_factory=Counter)
 
 
 class MarketLoop:
@@ -80,6 +90,7 @@ class MarketLoop:
         decisions: DecisionLog,
         worth: Worth,
         save: Save,
+        timed: Timed = untimed,
     ) -> None:
         self.market = market
         self.tally = Tally()
@@ -93,6 +104,7 @@ class MarketLoop:
         self._decisions = decisions
         self._worth = worth
         self._save = save
+        self._timed = timed
         self._inputs: asyncio.Queue[Advance | PriceTick] = asyncio.Queue()
         self._behind: Advance | None = None
         self._settling: dict[str, int] = {}
@@ -107,13 +119,28 @@ class MarketLoop:
 
     def on_outcome(self, outcome: Outcome) -> None:
         """Learn what became of a liquidation of this market."""
-        if outcome.state is OutcomeState.MINED:
+        if outcome.state is OutcomeState.SENT:
+            self.tally.sent += 1
+        elif outcome.state is OutcomeState.MINED:
             self.tally.mined += 1
         elif outcome.state is OutcomeState.REVERTED:
             self.tally.reverted += 1
+            self.tally.reverts[outcome.reason] += 1
+        elif outcome.state is OutcomeState.SKIPPED:
+            self.tally.skips[outcome.reason] += 1
         if outcome.block_number is not None:
             # Mined, but the mirror may not have seen that block yet: until it has, the account is not touched.
             self._settling[outcome.account] = outcome.block_number
+
+    @property
+    def behind(self) -> bool:
+        """The last block could not be read yet."""
+        return self._behind is not None
+
+    @property
+    def stopped_by(self) -> str:
+        """Why nothing is sent; empty if nothing stops it."""
+        return self._stopped_by
 
     def stop_sending(self, reason: str) -> None:
         """Decide on, send nothing, until ``resume``."""
@@ -171,8 +198,11 @@ class MarketLoop:
         self._settling = {account: block for account, block in self._settling.items() if block > advance.head.number}
         self._closed &= set(self._executor.in_flight(self.market.name))
         for account, transaction_hash in self.market.closures(advance.logs):
+            ours = account in self._executor.in_flight(self.market.name)
             if self._executor.closed(self.market.name, account, transaction_hash):
                 self._closed.add(account)
+            elif ours:
+                self.tally.lost += 1
         return True
 
     async def _round(self, seen_ns: int) -> None:
@@ -199,6 +229,7 @@ class MarketLoop:
             seen_ns=seen_ns,
             now_ns=time.perf_counter_ns,
         ):
+            self.tally.candidates += 1
             if isinstance(decision, Skip):
                 skips.append(decision)
                 continue
@@ -231,6 +262,8 @@ class MarketLoop:
     async def _submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         self.tally.decided += len(batch)
         await self._executor.submit(batch, sender, head)
+        for item in batch:
+            self._timed(self.market.name, "decided", item.decided_ns - item.seen_ns)
 
     def _sender(self, window: Window) -> str | None:
         """The first sender that may liquidate at every second of the window; tells when the answer changes."""
@@ -273,6 +306,7 @@ class MarketLoop:
             if self._told.get(skip.account) == skip.reason:
                 continue
             self.tally.skipped += 1
+            self.tally.skips[skip.reason] += 1
             _log.info("left", market=self.market.name, account=skip.account, reason=skip.reason)
             await self._decisions.skip(
                 "",

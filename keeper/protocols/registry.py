@@ -10,12 +10,15 @@ from decimal import Decimal
 
 from keeper.errors import ConfigError
 from keeper.model import History
+from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.market import Market, Worth
+from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
 from keeper.protocols.meridian.unpaid import Policy, UnpaidTerms
 from keeper.settings import DeriSettings, MarketSettings, MeridianSettings
+from keeper.views import Figures
 
 
 def make_market(
@@ -74,6 +77,15 @@ def _unpaid(settings: MeridianSettings) -> UnpaidTerms:
         native_price_e18=_e18(settings.native_price_usd),
         min_profit_e18=_e18(settings.min_profit_usd),
     )
+
+
+def figures_of(market: Market) -> Figures | None:
+    """What people see of a market whose mirror stands; None for a protocol that shows nothing."""
+    if isinstance(market, DeriMarket):
+        return deri_figures.figures_of(market)
+    if isinstance(market, MeridianMarket):
+        return meridian_figures.figures_of(market)
+    return None
 
 
 def contract_of(settings: MarketSettings) -> str:
