@@ -19,6 +19,16 @@ contract PowerTest is Test {
         assertEq(Power.log2_128(1), -128 * 2 ** 128, "the smallest");
     }
 
+    /// Values whose last bit depends on each squaring being rounded, not cut off.
+    function test_logarithms_are_exact_to_the_last_bit() external pure {
+        assertEq(
+            Power.log2_128(2399761446566538873898502422396590731765), 958945212251367556529482483497594207349, "above"
+        );
+        assertEq(
+            Power.log2_128(95479825747908224222926707075557592863), -623895658674224481196247833236231961503, "below"
+        );
+    }
+
     function test_two_to_whole_powers() external pure {
         assertEq(Power.exp2_64x64(0), 2 ** 64, "2^0");
         assertEq(Power.exp2_64x64(5 << 64), 32 << 64, "2^5");
