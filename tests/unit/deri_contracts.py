@@ -29,6 +29,8 @@ from keeper.protocols.deri.state import (
     VaultMarket,
     VaultState,
 )
+from keeper.protocols.deri.vault import liquidity as liquidity_of
+from keeper.protocols.deri.vault import units as units_of
 from scripts.vectorcheck.deri_schema import market
 from scripts.vectorcheck.document import Node, load
 
@@ -266,6 +268,10 @@ class Contracts:
             self._vault(put, vault)
 
     def _vault(self, put: Put, vault: VaultState) -> None:
+        pool, units = self.state.pool, units_of(self.state.vault_markets)
+        liquidity = liquidity_of(vault, units, pool.vault_liquidity_multiplier)
+        if liquidity is not None:
+            put(vault.address, abi.VAULT_LIQUIDITY, "uint256", liquidity)
         put(vault.address, abi.MARKETS_IN, "address[]", [v_token for v_token, _ in vault.balances])
         for v_token, balance in vault.balances:
             put(v_token, abi.BALANCE_OF, "uint256", balance, abi.address_word(vault.address))

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from keeper.errors import ChainError, ProtocolError, StoreError
 from keeper.protocols.deri import abi
-from keeper.protocols.deri.mirror import Mirror
+from keeper.protocols.deri.mirror import YOUNG_BLOCKS, Mirror
 from keeper.protocols.deri.state import (
     ZERO_ADDRESS,
     AccountState,
@@ -23,6 +23,7 @@ from keeper.protocols.deri.state import (
     SymbolKind,
     VaultState,
 )
+from keeper.protocols.deri.vault import liquidity
 from keeper.protocols.market import Row
 from tests.unit.deri_contracts import (
     DERI,
@@ -244,7 +245,7 @@ def margin(state: MarketState) -> MarketState:
     return with_account(state, replace(account, amount_b0=account.amount_b0 + 10**18))
 
 
-def liquidity(state: MarketState) -> MarketState:
+def provided(state: MarketState) -> MarketState:
     symbols = {
         key: replace(s, state=replace(s.state, funding_timestamp=s.state.funding_timestamp + 1))
         for key, s in state.symbols.items()
@@ -271,8 +272,8 @@ def id_word(state: MarketState) -> bytes:
 EVENTS: list[tuple[str, Callable[[MarketState], MarketState], Callable[[MarketState], tuple[bytes, ...]], str]] = [
     (POOL, margin, lambda _: (abi.ADD_MARGIN, abi.uint_word(2), abi.uint_word(0)), "AddMargin"),
     (POOL, margin, lambda _: (abi.REMOVE_MARGIN, abi.uint_word(2), abi.uint_word(0)), "RemoveMargin"),
-    (POOL, liquidity, lambda _: (abi.ADD_LIQUIDITY, abi.uint_word(1), abi.uint_word(0)), "AddLiquidity"),
-    (POOL, liquidity, lambda _: (abi.REMOVE_LIQUIDITY, abi.uint_word(1), abi.uint_word(0)), "RemoveLiquidity"),
+    (POOL, provided, lambda _: (abi.ADD_LIQUIDITY, abi.uint_word(1), abi.uint_word(0)), "AddLiquidity"),
+    (POOL, provided, lambda _: (abi.REMOVE_LIQUIDITY, abi.uint_word(1), abi.uint_word(0)), "RemoveLiquidity"),
     (P_TOKEN, minted, lambda s: (abi.TRANSFER, abi.uint_word(0), abi.uint_word(9), id_word(s)), "Transfer"),
     (PRIVILEGER, staked, lambda _: (abi.DEPOSIT,), "Deposit"),
     (PRIVILEGER, staked, lambda _: (abi.WITHDRAW,), "Withdraw"),
@@ -458,6 +459,64 @@ async def test_sums_that_stay_wrong_are_told_once(lite: Contracts) -> None:
     assert len(logs) == 1
 
 
+# --- vaults that can't be taken apart
+
+
+async def as_they_are(full: Contracts) -> Mirror:
+    """A mirror of a full pool whose vaults say something else than their balances would give."""
+    for account in full.state.accounts.values():
+        if account.vault:
+            at = account.vault.address
+            full.overrides[at, abi.VAULT_LIQUIDITY.selector] = abi.uint_word(account.p_token_id * 10**18)
+    return await mirrored(full)
+
+
+async def test_vaults_that_say_something_else_are_taken_as_they_are() -> None:
+    mirror = await as_they_are(Contracts(recorded("full")))
+    assert not mirror.takes_vaults_apart
+    assert mirror.state.vault_markets == {}
+    vaults = {key: account.vault for key, account in mirror.state.accounts.items() if account.vault}
+    assert vaults
+    assert all(vault.liquidity == key * 10**18 and vault.balances == () for key, vault in vaults.items())
+
+
+async def test_only_the_vaults_that_are_polled_are_read_again() -> None:
+    full = Contracts(recorded("full"))
+    mirror = await as_they_are(full)
+    holders = [key for key, account in mirror.state.accounts.items() if account.vault]
+    before = mirror.digest()
+    full.batches = 0
+    await mirror.apply(advance(2), full)
+    assert full.batches == 0
+    for key in holders[:2]:
+        account = full.state.accounts[key]
+        assert account.vault is not None
+        full.overrides[account.vault.address, abi.VAULT_LIQUIDITY.selector] = abi.uint_word(5)
+    mirror.vaults_polled = holders[:1]
+    changes = await mirror.apply(advance(3), full)
+    assert full.batches == 1
+    assert changes.accounts == frozenset(holders[:1])
+    first, second = (mirror.state.accounts[key].vault for key in holders[:2])
+    assert first is not None
+    assert first.liquidity == 5
+    assert second is not None
+    assert second.liquidity == holders[1] * 10**18
+    assert mirror.digest() == before, "what differs from block to block by itself does not count"
+
+
+async def test_a_vault_that_answers_nothing_makes_its_owner_not_assessable() -> None:
+    full = Contracts(recorded("full"))
+    mirror = await as_they_are(full)
+    account = next(account for account in full.state.accounts.values() if account.vault)
+    assert account.vault is not None
+    full.overrides[account.vault.address, abi.VAULT_LIQUIDITY.selector] = None
+    mirror.vaults_polled = [account.p_token_id]
+    await mirror.apply(advance(2), full)
+    vault = mirror.state.accounts[account.p_token_id].vault
+    assert vault is not None
+    assert liquidity(vault, {}, 10**18) is None
+
+
 # --- the store
 
 
@@ -526,6 +585,34 @@ async def test_a_liquidator_that_is_new_since_the_last_run_is_read(lite: Contrac
     mirror.restore(rows, header())
     await mirror.apply(advance(2), lite)
     assert mirror.state.privileger == lite.state.privileger
+
+
+async def test_what_is_gone_after_a_full_reading_is_gone_from_the_store(lite: Contracts) -> None:
+    mirror = await mirrored(lite)
+    mirror.rows()
+    last = max(lite.state.accounts)
+    assert not lite.state.accounts[last].positions
+    lite.state = replace(lite.state, accounts={k: a for k, a in lite.state.accounts.items() if k != last})
+    with capture_logs():
+        await mirror.apply(advance(2, log(POOL, abi.NEW_IMPLEMENTATION)), lite)
+    assert Row("account", str(last), None) in mirror.rows()
+
+
+async def test_what_has_just_become_part_of_the_market_is_read_for_a_few_blocks(lite: Contracts) -> None:
+    mirror = await mirrored(lite)
+    oracle_id, oracle = next(iter(lite.state.oracles.items()))
+    other = replace(oracle, address=made_up("another oracle"))
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, oracle_id: other})
+    event = log(ORACLE_MANAGER, abi.NEW_ORACLE, abi.word_of(oracle_id), abi.address_word(other.address))
+    await mirror.apply(advance(2, event), lite)
+    # Whoever fetches logs may not have asked for the new address's events yet: this one is missed.
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, oracle_id: replace(other, value=7)})
+    for number in range(3, 3 + YOUNG_BLOCKS):
+        await mirror.apply(advance(number), lite)
+        assert mirror.state.oracles[oracle_id].value == 7
+    lite.batches = 0
+    await mirror.apply(advance(3 + YOUNG_BLOCKS), lite)
+    assert lite.batches == 0
 
 
 async def test_an_opened_position_is_held_in_the_order_of_the_contract(lite: Contracts) -> None:

@@ -28,6 +28,10 @@ from keeper.protocols.market import Row
 _log = structlog.get_logger(__name__)
 
 
+VAULTS_POLLED = 64
+"""Of the vaults that can't be taken apart, so many near ones and so many others are read each block."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeriMarketConfig:
     """What it takes to watch one pool."""
@@ -86,6 +90,7 @@ class DeriMarket:
             config.shadow_accounts,
             stops_sending=config.shadow_stops_sending,
         )
+        self._polled_to = 0
         self._ages: dict[str, Age] = {}
         self._blocked: dict[str, str] = {}
         self._log = _log.bind(market=config.name)
@@ -233,6 +238,16 @@ class DeriMarket:
                 self._book.put(account)
         self._follow_ages()
         self._follow_failures()
+        if not self.mirror.takes_vaults_apart:
+            self.mirror.vaults_polled = self._vaults_to_poll()
+
+    def _vaults_to_poll(self) -> list[int]:
+        """The accounts nearest to liquidation, and some of the others in turn: collateral alone may bring one near."""
+        near = [distance.p_token_id for distance in self.nearest(VAULTS_POLLED)]
+        everybody = list(self.mirror.state.accounts)
+        start = self._polled_to % max(len(everybody), 1)
+        self._polled_to = start + VAULTS_POLLED
+        return list(dict.fromkeys(near + everybody[start : self._polled_to]))
 
     def _next_second(self) -> Outlook:
         """The market a second after the head, in the block after it."""

@@ -10,10 +10,15 @@ from keeper.protocols.deri.state import ZERO_ADDRESS, VaultMarket, VaultState
 
 
 def vault(parts: Wiring, address: str) -> Plan[VaultState]:
-    """One trader's vault: its balances where it lies in Venus, else ``getVaultLiquidity()`` as it is."""
+    """One trader's vault: its balances where it lies in Venus, else ``getVaultLiquidity()`` as it is.
+
+    Where that reverts (a shortfall), so does ``liquidate``: the vault then comes with a market that nobody knows, the
+    vault itself, which makes its owner not assessable.
+    """
     if parts.comptroller == ZERO_ADDRESS:
         results = yield [abi.VAULT_LIQUIDITY.at(address)]
-        return VaultState(address, (), abi.VAULT_LIQUIDITY.answer(results[0], address))
+        liquidity = abi.VAULT_LIQUIDITY.optional(results[0])
+        return VaultState(address, () if liquidity is not None else ((address, 0),), liquidity)
     results = yield [abi.MARKETS_IN.at(address)]
     v_tokens = abi.MARKETS_IN.answer(results[0], address)
     results = yield [abi.BALANCE_OF.at(v_token, abi.address_word(address)) for v_token in v_tokens]
