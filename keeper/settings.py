@@ -7,6 +7,7 @@ credentials stays out of the configuration too. Unknown keys are refused.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -170,6 +171,45 @@ class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class HttpSettings(_Section):
+    """The console, the metrics and the health checks."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=8787, ge=0, le=65535)
+    """0 takes a free one; the log names it."""
+    token_file: Path | None = None
+    """Whoever shows this token may pause and resume. Without one nobody may."""
+    read_without_token: bool = False
+    """On an address that others reach, reading asks for the token too, unless this is set."""
+
+    @property
+    def is_local(self) -> bool:
+        """Nobody but this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _guarded(self) -> HttpSettings:
+        if not self.is_local and self.token_file is None:
+            raise ValueError("listening on an address that others reach asks for a token_file; or use 127.0.0.1")
+        return self
+
+
+class AlertSettings(_Section):
+    """Who is told when something needs attention."""
+
+    urls_file: Path | None = None
+    """One Apprise URL a line (mail, Telegram, Slack, a webhook ...). They hold credentials: only a file takes them."""
+    least_level: Literal["info", "warning", "critical"] = "warning"
+    quiet_minutes: float = Field(default=15, ge=0)
+    """The same thing is not told again for this long."""
+    summary_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = "08:00"
+    """When the daily summary is sent (UTC); leave the URLs out to have none."""
+
+
 class Settings(BaseSettings):
     """The whole configuration. ``load`` is the way to make one."""
 
@@ -182,6 +222,8 @@ class Settings(BaseSettings):
     markets: dict[str, MarketSettings] = Field(min_length=1)
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -245,4 +287,9 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         for name, chain in settings.chains.items()
     }
     store = settings.store.model_copy(update={"path": folder / settings.store.path})
-    return settings.model_copy(update={"chains": chains, "store": store})
+    http, alerts = settings.http, settings.alerts
+    if http.token_file is not None:
+        http = http.model_copy(update={"token_file": folder / http.token_file})
+    if alerts.urls_file is not None:
+        alerts = alerts.model_copy(update={"urls_file": folder / alerts.urls_file})
+    return settings.model_copy(update={"chains": chains, "store": store, "http": http, "alerts": alerts})
