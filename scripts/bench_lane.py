@@ -81,7 +81,7 @@ async def _stages(path: Path) -> list[Figure]:
         async def write() -> None:
             made = [_intent(journal.allot()) for _ in range(count)]
             rows = [
-                TransactionRow(f"0x{i.id:064x}", i.id, i.lane, i.id, "liquidation", signed.raw, 1, 1, 1, 1.0)
+                TransactionRow(f"0x{i.id:064x}", i.id, CHAIN_ID, i.lane, i.id, "liquidation", signed.raw, 1, 1, 1, 1.0)
                 for i in made
             ]
             await journal.intend(made, rows)
@@ -101,7 +101,7 @@ async def _stages(path: Path) -> list[Figure]:
 
 
 def _intent(number: int) -> Intent:
-    return Intent(number, "0x00", "market", str(number), TARGET, CALL_DATA, 1_500_000, 1, 1, 1, "", 1.0)
+    return Intent(number, CHAIN_ID, "0x00", "market", str(number), TARGET, CALL_DATA, 1_500_000, 1, 1, 1, "", 1.0)
 
 
 async def _timed(work: Callable[[], Awaitable[None]], times: int) -> list[float]:

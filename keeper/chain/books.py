@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,8 +13,8 @@ from keeper.chain.nonces import Form
 from keeper.chain.receipts import Receipt
 from keeper.chain.reverts import Action, Pauses, Revert
 from keeper.errors import KeeperError
-from keeper.model import Liquidation, Outcome, OutcomeState
-from keeper.store.journal import Intent, Journal, StateRow
+from keeper.model import Liquidation, Outcome, OutcomeState, Timed, untimed
+from keeper.store.journal import UNREAD, Intent, Journal, StateRow
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +24,11 @@ Claims = dict[tuple[str, str], str]
 Alert = Callable[[str, str | None], None]
 """Raise an alert by name with a sentence, or clear it with None."""
 
-Realised = Callable[[Outcome], int]
-"""What a mined liquidation really paid, in raw units of the reward token, from its receipt's logs."""
+Realised = Callable[[Outcome], int | None]
+"""What a mined liquidation really paid, in raw units of the reward token, from its receipt's logs.
+
+None if nobody can tell yet (its market is not read yet): it is asked again at every head, and after a restart.
+"""
 
 
 class Books:
@@ -42,6 +45,7 @@ class Books:
         tell: Callable[[Outcome], None],
         alert: Alert,
         clock: Callable[[], float],
+        timed: Timed = untimed,
     ) -> None:
         self.lane = lane
         self.journal = journal
@@ -52,9 +56,11 @@ class Books:
         self._tell = tell
         self._alert = alert
         self._clock = clock
-        self._raised: set[str] = set()
+        self._timed = timed
+        self._raised: dict[str, str] = {}
         self._open: dict[int, Intent] = {}
         self._begun_ns: dict[int, int] = {}
+        self._unread: list[tuple[Intent, Receipt]] = []
 
     # Claims
 
@@ -83,6 +89,14 @@ class Books:
         if begun_ns:
             self._begun_ns[intent.id] = begun_ns
         self.claim(intent.market, intent.account)
+
+    def signed(self, intents: Iterable[Intent], at_ns: int) -> None:
+        """New intents were signed and handed over; tells how long either took."""
+        now_ns = time.perf_counter_ns()
+        for intent in intents:
+            if begun_ns := self._begun_ns.get(intent.id):
+                self._timed(intent.market, "signed", at_ns - begun_ns)
+                self._timed(intent.market, "sent", now_ns - begun_ns)
 
     def is_open(self, intent: Intent) -> bool:
         return intent.id in self._open
@@ -114,20 +128,11 @@ class Books:
             state, reason, action = OutcomeState.REVERTED, revert.reason or "no reason given", revert.action.value
         else:
             state = OutcomeState.MINED
-            reward_b0, reason = self._reward(intent, receipt)
-        row = StateRow(
-            intent.id,
-            state,
-            self._clock(),
-            reason,
-            action,
-            receipt.hash,
-            receipt.block_number,
-            receipt.block_hash,
-            receipt.gas_used,
-            receipt.fee_wei,
-            reward_b0,
-        )
+            told = self._reward(intent, receipt)
+            reward_b0, reason = (0, UNREAD) if told is None else (told, "")
+            if told is None:
+                self._unread.append((intent, receipt))
+        row = replace(_mined_row(intent, receipt, self._clock(), reward_b0), state=state, reason=reason, action=action)
         self.budget.pay(row.at, receipt.fee_wei)
         self._record(intent, row, form, receipt)
         self._close(intent)
@@ -136,9 +141,22 @@ class Books:
         elif state is OutcomeState.MINED:
             self.pauses.succeeded(intent.market, intent.account)
 
+    def read_rewards(self) -> None:
+        """Ask again what was paid by liquidations that were mined before anybody could tell."""
+        for intent, receipt in list(self._unread):
+            reward_b0 = self._reward(intent, receipt)
+            if reward_b0 is not None:
+                self._unread.remove((intent, receipt))
+                self.journal.record(_mined_row(intent, receipt, self._clock(), reward_b0))
+
+    def read_later(self, intent: Intent, receipt: Receipt) -> None:
+        """The reward of something that ended before the restart is still to be read."""
+        self._unread.append((intent, receipt))
+
     def undone(self, form: Form, fee_wei: int) -> None:
         """A reorg took the block of a mined form: nothing was paid or earned, and it may be mined again."""
         self.budget.pay(self._clock(), -fee_wei)
+        self._unread = [(intent, receipt) for intent, receipt in self._unread if intent.id != form.intent.id]
         self.open(form.intent)
         self.step(form.intent, OutcomeState.SENT, "a reorg undid its block", form)
 
@@ -155,18 +173,22 @@ class Books:
     def raise_alert(self, name: str, sentence: str) -> None:
         """Raise an alert once, until it is cleared."""
         if name not in self._raised:
-            self._raised.add(name)
+            self._raised[name] = sentence
             log.error("lane.alert", lane=self.lane, alert=name, text=sentence)
             self._alert(name, sentence)
 
     def clear_alert(self, name: str) -> None:
         if name in self._raised:
-            self._raised.discard(name)
+            del self._raised[name]
             log.info("lane.alert-cleared", lane=self.lane, alert=name)
             self._alert(name, None)
 
     def raised(self) -> Sequence[str]:
         return sorted(self._raised)
+
+    def alerts(self) -> Mapping[str, str]:
+        """What is raised at present, with its sentences."""
+        return dict(self._raised)
 
     def _close(self, intent: Intent) -> None:
         self._open.pop(intent.id, None)
@@ -175,19 +197,20 @@ class Books:
         if not any((other.market, other.account) == (intent.market, intent.account) for other in others):
             self.release(intent.market, intent.account)
 
-    def _reward(self, intent: Intent, receipt: Receipt) -> tuple[int, str]:
-        outcome = _outcome(intent, OutcomeState.MINED, "", receipt)
+    def _reward(self, intent: Intent, receipt: Receipt) -> int | None:
         try:
-            return self._realised(outcome), ""
-        except KeeperError as error:
-            log.error("lane.reward-unreadable", market=intent.market, account=intent.account, error=str(error))
-            return 0, f"the reward can't be read from the receipt: {error}"
+            return self._realised(_outcome(intent, OutcomeState.MINED, "", receipt))
+        except (KeeperError, LookupError) as error:
+            log.warning("lane.reward-unread", market=intent.market, account=intent.account, error=repr(error))
+            return None
 
     def _record(self, intent: Intent, row: StateRow, form: Form | None = None, receipt: Receipt | None = None) -> None:
         begun_ns = self._begun_ns.get(intent.id)
         if begun_ns and row.state in (OutcomeState.SENT, OutcomeState.MINED):
             until_ns = form.handed_ns if form and row.state is OutcomeState.SENT else time.perf_counter_ns()
             row = replace(row, elapsed_us=(until_ns - begun_ns) // 1000)
+            stage = "mined" if row.state is OutcomeState.MINED else "accepted"
+            self._timed(intent.market, stage, time.perf_counter_ns() - begun_ns)
         self.journal.record(row)
         log.info(
             f"liquidation.{row.state.value}",
@@ -200,6 +223,20 @@ class Books:
         outcome = _outcome(intent, row.state, row.reason, receipt)
         if intent.market:  # a filler of a nonce gap concerns nobody
             self._tell(replace(outcome, transaction_hash=row.hash, reward_b0=row.reward_b0))
+
+
+def _mined_row(intent: Intent, receipt: Receipt, at: float, reward_b0: int) -> StateRow:
+    return StateRow(
+        intent.id,
+        OutcomeState.MINED,
+        at,
+        hash=receipt.hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+        gas_used=receipt.gas_used,
+        fee_wei=receipt.fee_wei,
+        reward_b0=reward_b0,
+    )
 
 
 def _outcome(intent: Intent, state: OutcomeState, reason: str, receipt: Receipt | None) -> Outcome:

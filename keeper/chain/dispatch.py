@@ -81,6 +81,7 @@ class Dispatch:
             return True
         try:
             forms = await self._sign(drafts, head)
+            signed_ns = time.perf_counter_ns()
             await self._put_on_disk(drafts, forms)
         except SignerError as error:
             self._books.raise_alert("signer", str(error))
@@ -98,6 +99,7 @@ class Dispatch:
                 self._books.step(draft.intent, OutcomeState.REPLACED, draft.reason, form)
             self._nonces.take(draft.slot, form)
             self._hand_over(draft.slot, form, head)
+        self._books.signed((draft.intent for draft in drafts if draft.is_new), signed_ns)
         return True
 
     def again(self, slot: Slot, head: int) -> None:
@@ -146,6 +148,7 @@ class Dispatch:
             TransactionRow(
                 form.signed.hash,
                 form.intent.id,
+                self._chain_id,
                 self._signer.address,
                 draft.slot.nonce,
                 "cancellation" if form.cancels else "liquidation",

@@ -33,38 +33,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from keeper.chain.books import Alert, Books, Claims, Realised
-from keeper.chain.budget import DAY_SECONDS, Budget, Limits
+from keeper.chain.budget import DAY_SECONDS, Budget
 from keeper.chain.data_fee import DataFee, NoDataFee
 from keeper.chain.dispatch import Dispatch, Draft
 from keeper.chain.fee_watch import FeeWatch
 from keeper.chain.gas import (
-    ETHEREUM,
     POLICIES,
     TRANSFER_GAS,
     Demand,
     FeeMarket,
-    FeeRules,
-    FeeSettings,
     bid,
     bumped,
     next_base_fee_wei,
 )
+from keeper.chain.mending import LaneSettings as LaneSettings
+from keeper.chain.mending import Mending
 from keeper.chain.nonces import Nonces, Slot
-from keeper.chain.receipts import Node, tally
+from keeper.chain.receipts import Node
 from keeper.chain.recovery import recover
 from keeper.chain.relay import Relay
 from keeper.chain.reverts import RULES, Action, Pauses, Rule
 from keeper.chain.settlement import Settlement
 from keeper.chain.signer import Signer
-from keeper.chain.tending import Circumstances, Step, cancellation, tend
 from keeper.chain.transaction import Fees
 from keeper.errors import ChainError, StoreError
-from keeper.model import Header, Liquidation, Outcome, OutcomeState
+from keeper.model import Header, Liquidation, Outcome, Timed, untimed
 from keeper.store.journal import Intent, Journal
 
 log = structlog.get_logger(__name__)
@@ -72,26 +69,8 @@ log = structlog.get_logger(__name__)
 FIRST_CHUNK, NEXT_CHUNKS = 1, 16
 """How many liquidations share a journal commit: the first goes alone, so that its bytes leave at once."""
 
-FILLABLE_GAP = 16
-"""A wider gap than this is no gap: the node had told a wrong count."""
-
 IDLE_LOOK_BLOCKS = 16
 """With nothing in flight, the wallet and the nonce are looked at every so many blocks."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """How one lane behaves."""
-
-    chain_id: int
-    fees: FeeSettings
-    limits: Limits
-    fee_rules: FeeRules = ETHEREUM
-    low_balance_wei: int = 0
-    patience_blocks: int = 3
-    """How long a transaction that could have been mined is left as it is."""
-    finality_blocks: int = 12
-    max_in_flight: int = 256
 
 
 class Lane:
@@ -109,10 +88,11 @@ class Lane:
         data_fee: DataFee | None = None,
         rules: Sequence[Rule] = RULES,
         claims: Claims | None = None,
-        realised: Realised = lambda outcome: 0,
+        realised: Realised = lambda outcome: None,
         outcomes: Callable[[Outcome], None] = lambda outcome: None,
         alert: Alert = lambda name, sentence: None,
         clock: Callable[[], float] = time.time,
+        timed: Timed = untimed,
     ) -> None:
         """``relays`` are private ways by market; the others go to ``public``. ``clock`` gives Unix seconds."""
         self.address = signer.address
@@ -132,6 +112,7 @@ class Lane:
             outcomes,
             alert,
             clock,
+            timed,
         )
         self._settlement = Settlement(node, self._nonces, self._books, rules, settings.finality_blocks)
         self._dispatch = Dispatch(
@@ -145,14 +126,18 @@ class Lane:
             self._doubt,
             self._out_of_funds,
         )
+        self._mending = Mending(
+            node, journal, self._nonces, self._settlement, self._books, self._dispatch, self._budget, settings, clock
+        )
         self._head: Header | None = None
         self._data_fee = data_fee or NoDataFee()
         self._fee_watch = FeeWatch(node, settings.fees, self._data_fee)
         self._relays = relays or {}
-        self._gap: tuple[int, ...] = ()
         self._losses: dict[str, int] = {}
+        self._unaffordable_wei = 0
+        """What the last liquidation would have cost that the budget or the wallet refused."""
         self._unheard = False
-        self._closing = False
+        self._started = self._closing = False
 
     # What others may ask
 
@@ -199,24 +184,41 @@ class Lane:
         """The wallet's balance as of the last look."""
         return self._settlement.balance_wei
 
+    @property
+    def room_wei(self) -> int:
+        """What the budget still allows, less all that is in flight."""
+        return self._budget.room(self._clock()).wei - self._nonces.at_risk_wei()
+
+    @property
+    def under_way(self) -> int:
+        """How many nonces are in use."""
+        return len(self._nonces.slots)
+
+    @property
+    def alerts(self) -> Mapping[str, str]:
+        """What is raised at present, with its sentences."""
+        return self._books.alerts()
+
     # What the engine tells it
 
     async def start(self, head: Header) -> None:
         """Reconcile the journal with the chain (clause 4). ``ChainError`` or ``StoreError`` means: don't start."""
         self._head = head
-        for at, wei in await self._journal.spent(self.address, self._clock() - DAY_SECONDS):
+        chain_id = self._settings.chain_id
+        for at, wei in await self._journal.spent(chain_id, self.address, self._clock() - DAY_SECONDS):
             self._budget.pay(at, wei)
-        for market, account, action in await self._journal.endings(self.address):
+        for market, account, action in await self._journal.endings(chain_id, self.address):
             if action == Action.UNKNOWN:
                 self._books.take_to_heart(market, account, Action.UNKNOWN, head.number)
             else:
                 self._books.pauses.resume(market, account)
         private = frozenset(market for market, relay in self._relays.items() if relay.private)
         await recover(
-            self._node, self._journal, self._nonces, self._settlement, self._books, head, private,
+            self._node, chain_id, self._journal, self._nonces, self._settlement, self._books, head, private,
             self._settings.finality_blocks,
         )  # fmt: skip
         await self._fee_watch.refresh()
+        self._started = True
 
     async def submit(self, batch: Sequence[Liquidation], head: Header) -> None:
         """Send liquidations, most valuable first. Returns when all bytes are handed over, not when they are accepted.
@@ -250,6 +252,8 @@ class Lane:
     async def on_head(self, head: Header) -> None:
         """Settle what was mined, then replace, cancel, send again and fill gaps as the new head asks for."""
         self._head = head
+        self._books.read_rewards()
+        self._reconsider()
         doubts = self._settlement.follow(head)
         idle = not self._nonces.slots and self._settlement.balance_wei and not doubts
         if not idle or head.number % IDLE_LOOK_BLOCKS == 0:
@@ -257,7 +261,7 @@ class Lane:
                 return
             self._watch_balance()
             async with self._dispatch.turn:
-                await self._mend(head)
+                await self._mending.mend(head, self._market(head), self._losses)
             if idle:
                 await self._journal.checkpoint()
         self._dispatch.spawn(self._fee_watch.refresh())
@@ -276,7 +280,8 @@ class Lane:
     # Submitting
 
     def _claim(self, item: Liquidation, head: Header) -> bool:
-        reason = "the lane is closing" if self._closing else ""
+        reason = "" if self._started else "not reconciled with the chain yet"
+        reason = reason or ("the lane is closing" if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
         if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
             reason = "too many transactions in flight"
@@ -301,9 +306,11 @@ class Lane:
             if fees is None:
                 dropped.append((item, "the next block's base fee is over the ceiling"))
             elif at_risk_wei + cost_wei > room.wei:
+                self._unaffordable_wei = cost_wei
                 self._books.raise_alert("budget-spent", f"{room.refusal}; nothing is sent until there is room again")
                 dropped.append((item, room.refusal))
             elif at_risk_wei + cost_wei > self._settlement.balance_wei:
+                self._unaffordable_wei = cost_wei
                 self._books.raise_alert("insufficient-funds", f"the wallet {self.address} can't pay for the gas")
                 dropped.append((item, "the wallet can't pay for the gas"))
             else:
@@ -342,6 +349,7 @@ class Lane:
     def _intent(self, item: Liquidation, market: FeeMarket) -> Intent:
         return Intent(
             self._journal.allot(),
+            self._settings.chain_id,
             self.address,
             item.market,
             item.account,
@@ -379,72 +387,6 @@ class Lane:
         self._unheard = False
         return True
 
-    async def _mend(self, head: Header) -> None:
-        market = self._market(head)
-        count = self._settlement.count
-        await self._find_gap(count)
-        room = self._budget.room(self._clock()).wei - self._nonces.at_risk_wei()
-        live = self._nonces.live()
-        behind_wei = sum(_wanted_wei(slot) for slot in live)
-        drafts: list[Draft] = []
-        for slot in live:
-            behind_wei -= _wanted_wei(slot)
-            around = self._around(head, market, slot, count, behind_wei)
-            move = tend(slot, around)
-            if move.step is Step.RESEND:
-                self._dispatch.again(slot, head.number)
-            elif move.fees is not None:
-                cancels = move.step is Step.CANCEL or slot.current.cancels
-                more_wei = move.fees.max_wei * slot.current.gas_limit - slot.at_risk_wei
-                if cancels or more_wei <= room:
-                    room -= 0 if cancels else more_wei
-                    reason = "cancelled: " + (slot.useless or "it blocks others") if cancels else "offered dearer"
-                    drafts.append(Draft(slot, slot.current.intent, move.fees, cancels, reason=reason))
-        drafts += [
-            self._filling(slot, fees, head)
-            for slot in self._nonces.to_fill(count)
-            if (fees := cancellation(slot, self._around(head, market, slot, count, 0)))
-        ]
-        await self._dispatch.send(drafts, head.number)
-
-    def _around(self, head: Header, market: FeeMarket, slot: Slot, count: int, behind_wei: int) -> Circumstances:
-        return Circumstances(
-            head.number,
-            market,
-            self._settings.fees,
-            self._settings.patience_blocks,
-            slot.nonce <= count,
-            behind_wei,
-            self._losses.get(slot.current.intent.market, 0) if slot.forms else 0,
-            self._dispatch.relay_of(slot.current.intent.market if slot.forms else "").resend_blocks,
-        )
-
-    def _filling(self, slot: Slot, fees: Fees, head: Header) -> Draft:
-        """A transfer to ourselves at a spare nonce that others wait behind."""
-        if slot.forms:
-            return Draft(slot, slot.current.intent, fees, cancels=True, reason="cancelled: its nonce has to be filled")
-        filler = Intent(
-            self._journal.allot(), self.address, "", "", "", b"", 0, 0, 0, head.number, "fills a gap", self._clock()
-        )
-        return Draft(slot, filler, fees, cancels=True, is_new=True)
-
-    async def _find_gap(self, count: int) -> None:
-        """Nonces that nobody used and others wait for become spare, once two heads in a row agree on them."""
-        missing = self._nonces.missing(count)
-        if missing:
-            pending = (await tally(self._node, self.address, "pending")).count
-            missing = [nonce for nonce in missing if nonce >= pending]
-        agreed, self._gap = set(self._gap) & set(missing), tuple(missing)
-        if len(agreed) > FILLABLE_GAP:
-            log.error("lane.nonces-far-ahead", lane=self.address, chain=count, ours=self._nonces.next)
-            for slot in self._nonces.live():
-                slot.live = False
-                for intent in slot.intents():
-                    self._books.give_up(intent, OutcomeState.ABANDONED, "signed for a nonce that is out of reach")
-            self._nonces.next = count
-            return
-        self._nonces.slots.update({nonce: Slot(nonce, live=False) for nonce in agreed})
-
     def _doubt(self) -> None:
         """A node said ``nonce too low``: look now rather than at the next head."""
         if self._head is not None:
@@ -458,6 +400,13 @@ class Lane:
         self._settlement.balance_wei = 0
         self._books.raise_alert("insufficient-funds", f"the wallet {self.address} can't pay for the gas")
 
+    def _reconsider(self) -> None:
+        """What could not be afforded may be affordable by now, also if nobody asks any more."""
+        if self.room_wei >= self._unaffordable_wei:
+            self._books.clear_alert("budget-spent")
+        if self.balance_wei - self._nonces.at_risk_wei() >= self._unaffordable_wei > 0:
+            self._books.clear_alert("insufficient-funds")
+
     def _watch_balance(self) -> None:
         if self._settlement.balance_wei < self._settings.low_balance_wei:
             self._books.raise_alert("low-balance", f"the wallet {self.address} is below the configured least balance")
@@ -468,8 +417,3 @@ class Lane:
 def _floor(slot: Slot) -> Fees | None:
     """The least that replaces what a node may still hold at this nonce."""
     return bumped(slot.offered) if slot.accepted and slot.offered else None
-
-
-def _wanted_wei(slot: Slot) -> int:
-    """What a live transaction is expected to earn if it is mined."""
-    return 0 if slot.useless or slot.current.cancels else slot.current.intent.reward_wei

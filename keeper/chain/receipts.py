@@ -50,6 +50,12 @@ async def tally(node: Node, address: str, block: str = "latest") -> Tally:
     return Tally(quantity(_answer(count)), quantity(_answer(balance)))
 
 
+async def genesis(node: Node) -> str | None:
+    """The hash of the chain's first block; None if the node no longer has it. Raises ``ChainError``."""
+    [answer] = await node.batch([("eth_getBlockByNumber", ["0x0", False])])
+    return None if answer is None or isinstance(answer, RpcError) else text(fields(answer).get("hash")).lower()
+
+
 async def receipts(node: Node, hashes: Sequence[str]) -> dict[str, Receipt]:
     """The receipts that there are, by transaction hash. Raises ``ChainError``."""
     if not hashes:

@@ -8,11 +8,11 @@ import structlog
 
 from keeper.chain.books import Books
 from keeper.chain.nonces import Form, Nonces, Slot
-from keeper.chain.receipts import Node, known, receipts, tally
+from keeper.chain.receipts import Node, genesis, known, receipts, tally
 from keeper.chain.settlement import Ended, Settlement
 from keeper.chain.transaction import Fees, Signed
 from keeper.model import Header, OutcomeState
-from keeper.store.journal import OPEN_STATES, Journal, Standing
+from keeper.store.journal import OPEN_STATES, UNREAD, Journal, Standing
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +21,7 @@ NOT_SEEN = "the keeper was restarted before any node had seen it"
 
 async def recover(
     node: Node,
+    chain_id: int,
     journal: Journal,
     nonces: Nonces,
     settlement: Settlement,
@@ -35,9 +36,12 @@ async def recover(
     that whatever comes next takes its place and at most one of the two can be mined. A transaction of
     ``private_markets`` is invisible until mined and counts as known. Raises ``ChainError`` or ``StoreError``.
     """
+    if (first := await genesis(node)) is not None:
+        await journal.bind(chain_id, first)
     latest = await tally(node, books.lane)
     pending = await tally(node, books.lane, "pending")
-    standings = await journal.unsettled(books.lane, head.number - finality_blocks, latest.count)
+    final = head.number - finality_blocks
+    standings = await journal.unsettled(chain_id, books.lane, final, latest.count)
     slots = _slots(standings)
     for standing in standings:
         if standing.state.state in OPEN_STATES:
@@ -53,11 +57,16 @@ async def recover(
         slot, form = ended
         receipt = found.get(form.signed.hash)
         if receipt is not None and receipt.block_hash == standing.state.block_hash:
-            del slots[slot.nonce]
+            slots.pop(slot.nonce, None)
+            if standing.state.reason == UNREAD:
+                books.read_later(standing.intent, receipt)
             settlement.restore(Ended(slot, form, receipt))
             mined_next = max(mined_next, slot.nonce + 1)
-        else:
+        elif (standing.state.block_number or 0) >= final:
             books.undone(form, standing.state.fee_wei)
+        else:
+            # The node no longer keeps receipts of that age.
+            slots.pop(slot.nonce, None)
     settlement.start(latest.balance_wei, max(latest.count, mined_next), mined_next)
     nonces.slots.update(slots)
     for nonce, slot in sorted(slots.items()):

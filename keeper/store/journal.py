@@ -54,10 +54,13 @@ from keeper.store.db import open_engine
 
 _log = structlog.get_logger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 OPEN_STATES = (OutcomeState.INTENDED, OutcomeState.SENT, OutcomeState.REPLACED)
 """An intent in one of these may still be mined."""
+
+UNREAD = "its reward is not read yet"
+"""The reason of a mined state that will be followed by another one, with the reward."""
 
 
 class Amount(TypeDecorator[int]):
@@ -75,10 +78,18 @@ class Amount(TypeDecorator[int]):
 
 _metadata = MetaData()
 
+chains = Table(
+    "chains",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("genesis", String, nullable=False),
+)
+
 intents = Table(
     "intents",
     _metadata,
     Column("id", Integer, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
     Column("lane", String, nullable=False),
     Column("market", String, nullable=False),
     Column("account", String, nullable=False),
@@ -97,6 +108,7 @@ transactions = Table(
     _metadata,
     Column("hash", String, primary_key=True),
     Column("intent_id", ForeignKey("intents.id"), primary_key=True),
+    Column("chain_id", Integer, nullable=False),
     Column("lane", String, nullable=False),
     Column("nonce", Integer, nullable=False),
     Column("kind", String, nullable=False),
@@ -106,7 +118,7 @@ transactions = Table(
     Column("at_block", Integer, nullable=False),
     Column("at", Float, nullable=False),
     Index("transactions_by_intent", "intent_id"),
-    Index("transactions_by_nonce", "lane", "nonce"),
+    Index("transactions_by_nonce", "chain_id", "lane", "nonce"),
 )
 
 states = Table(
@@ -135,9 +147,10 @@ _insert_intent, _insert_transaction, _insert_state = insert(intents), insert(tra
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One decision about one account, as the journal keeps it. ``at`` is in Unix seconds."""
+    """One decision about one account, as the journal keeps it. ``at`` is in Unix seconds, ``lane`` an address."""
 
     id: int
+    chain_id: int
     lane: str
     market: str
     account: str
@@ -157,6 +170,7 @@ class TransactionRow:
 
     hash: str
     intent_id: int
+    chain_id: int
     lane: str
     nonce: int
     kind: str
@@ -262,7 +276,7 @@ class Journal:
         if self._skips.get((market, account)) == reason:
             return False
         now = time.time()
-        intent = Intent(self.allot(), lane, market, account, "", b"", 0, reward_b0, 0, for_block, "", now)
+        intent = Intent(self.allot(), 0, lane, market, account, "", b"", 0, reward_b0, 0, for_block, "", now)
         await self._commit(
             [
                 (_insert_intent, [_intent_values(intent)]),
@@ -291,22 +305,40 @@ class Journal:
         if self._waiting:
             raise _unusable(self._path, f"{len(self._waiting)} states could not be written")
 
-    async def unsettled(self, lane: str, since_block: int, from_nonce: int) -> list[Standing]:
+    async def bind(self, chain_id: int, genesis: str) -> None:
+        """Remember what a chain starts with. Raises ``StoreError`` if it was another chain that was journaled.
+
+        A development chain that was started anew has the same id, but none of the journal's transactions.
+        """
+        async with self._reader.connect() as connection:
+            known = (await connection.execute(select(chains.c.genesis).where(chains.c.id == chain_id))).scalar()
+        if known is None:
+            await self._commit([(insert(chains), [{"id": chain_id, "genesis": genesis}])])
+        elif known != genesis:
+            raise StoreError(
+                f"the chain {chain_id} that the journal {self._path} knows, with genesis block {known}",
+                f"a chain with genesis block {genesis}",
+                "move the journal aside, or correct the endpoint",
+            )
+
+    async def unsettled(self, chain_id: int, lane: str, since_block: int, from_nonce: int) -> list[Standing]:
         """Everything of a lane that the chain may still change, oldest first.
 
         That is: intents that may still be mined, those that ended in ``since_block`` or later (a reorg may undo it),
-        and those that ever had a transaction at ``from_nonce`` or later, however they ended.
+        those whose reward is not read yet, and those that ever had a transaction at ``from_nonce`` or later.
         """
+        of_lane = (intents.c.chain_id == chain_id) & (intents.c.lane == lane)
+        unread = (states.c.state == OutcomeState.MINED.value) & (states.c.reason == UNREAD)
         ended_lately = and_(states.c.block_number.is_not(None), states.c.block_number >= since_block)
         still_open = states.c.state.in_([state.value for state in OPEN_STATES])
         signed_lately = select(transactions.c.intent_id).where(
-            transactions.c.lane == lane, transactions.c.nonce >= from_nonce
+            transactions.c.chain_id == chain_id, transactions.c.lane == lane, transactions.c.nonce >= from_nonce
         )
         standing = (
             select(states)
             .join(intents, intents.c.id == states.c.intent_id)
-            .where(intents.c.lane == lane, states.c.id.in_(_LAST_STATES))
-            .where(or_(still_open, ended_lately, intents.c.id.in_(signed_lately)))
+            .where(of_lane, states.c.id.in_(_LAST_STATES))
+            .where(or_(still_open, ended_lately, unread, intents.c.id.in_(signed_lately)))
         )
         async with self._reader.connect() as connection:
             last = {row.intent_id: _state(row) for row in (await connection.execute(standing)).all()}
@@ -317,36 +349,31 @@ class Journal:
                 forms[row.intent_id].append(_transaction(row))
         return [Standing(_intent(row), last[row.id], tuple(forms[row.id])) for row in made.all()]
 
-    async def next_nonce(self, lane: str) -> int:
-        """One more than the highest nonce ever signed for; 0 if there is none."""
-        query = select(func.max(transactions.c.nonce)).where(transactions.c.lane == lane)
-        async with self._reader.connect() as connection:
-            highest = (await connection.execute(query)).scalar()
-        return 0 if highest is None else int(highest) + 1
-
-    async def spent(self, lane: str, since: float) -> list[tuple[float, int]]:
+    async def spent(self, chain_id: int, lane: str, since: float) -> list[tuple[float, int]]:
         """When (Unix seconds) and how much (wei) a lane paid since then, as far as it was not undone."""
         query = (
             select(states.c.at, states.c.fee_wei)
             .join(intents, intents.c.id == states.c.intent_id)
-            .where(intents.c.lane == lane, states.c.at >= since, states.c.id.in_(_LAST_STATES), states.c.fee_wei != 0)
+            .where(intents.c.chain_id == chain_id, intents.c.lane == lane, states.c.at >= since)
+            .where(states.c.id.in_(_LAST_STATES), states.c.fee_wei != 0)
             .order_by(states.c.at)
         )
         async with self._reader.connect() as connection:
             return [(row.at, row.fee_wei) for row in (await connection.execute(query)).all()]
 
-    async def endings(self, lane: str) -> list[tuple[str, str, str]]:
+    async def endings(self, chain_id: int, lane: str) -> list[tuple[str, str, str]]:
         """How the accounts that ever reverted fared: market, account and action (empty if mined), oldest first."""
+        of_lane = (intents.c.chain_id == chain_id) & (intents.c.lane == lane)
         ended = states.c.state.in_([OutcomeState.MINED.value, OutcomeState.REVERTED.value])
         reverted = (
             select(intents.c.account)
             .join(states, states.c.intent_id == intents.c.id)
-            .where(intents.c.lane == lane, states.c.state == OutcomeState.REVERTED.value)
+            .where(of_lane, states.c.state == OutcomeState.REVERTED.value)
         )
         query = (
             select(intents.c.market, intents.c.account, states.c.action)
             .join(states, states.c.intent_id == intents.c.id)
-            .where(intents.c.lane == lane, ended, intents.c.account.in_(reverted))
+            .where(of_lane, ended, intents.c.account.in_(reverted))
             .order_by(states.c.id)
         )
         async with self._reader.connect() as connection:

@@ -19,7 +19,7 @@ from eth_utils import keccak
 
 from keeper.chain.answers import fields, quantity, text
 from keeper.chain.blocks import header_of
-from keeper.chain.books import Claims
+from keeper.chain.books import Claims, Realised
 from keeper.chain.budget import Limits
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.gas import FeeSettings
@@ -164,6 +164,7 @@ async def lane_world(
     urls: tuple[str, ...] = (),
     relays: Mapping[str, Relay] | None = None,
     claims: Claims | None = None,
+    realised: Realised = realised,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[World]:
     """A started lane on a prepared Anvil; ``urls`` are the endpoints to use instead of Anvil's own."""

@@ -14,7 +14,8 @@ from keeper.chain.gas import FeeSettings, next_base_fee_wei
 from keeper.chain.transaction import Fees, Signed, Transaction
 from keeper.devnet.anvil import Anvil, AnvilOptions
 from keeper.errors import SignerError, StoreError
-from keeper.model import OutcomeState
+from keeper.model import Outcome, OutcomeState
+from keeper.store.ledger import entries
 from tests.chain.lane_world import (
     COIN,
     GWEI,
@@ -54,7 +55,7 @@ async def chain(start_anvil: StartAnvil) -> Anvil:
 async def test_1_an_intent_and_its_bytes_are_on_disk_before_they_leave(chain: Anvil, tmp_path: Path) -> None:
     async with lane_world(chain, tmp_path / "journal") as world:
         await world.send(account(1), account(2))
-        standings = await world.journal.unsettled(SIGNER.address, 0, 0)
+        standings = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
         on_disk = {row.nonce: row.hash for standing in standings for row in standing.transactions}
         assert on_disk == {nonce: body["hash"] for nonce, body in (await world.pool()).items()}
         assert [standing.intent.account for standing in standings] == [account(1), account(2)]
@@ -209,7 +210,7 @@ async def test_6_a_replacement_is_dearer_by_an_eighth_in_both_fees(chain: Anvil,
         await world.send(account(1))
         await chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(4 * GWEI))
         await world.mine()
-        [standing] = await world.journal.unsettled(SIGNER.address, 0, 0)
+        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
         old, new = standing.transactions
         assert new.nonce == old.nonce
         assert new.max_wei * 8 >= old.max_wei * 9
@@ -229,7 +230,7 @@ async def test_6_over_the_ceiling_it_waits_and_lands_when_the_price_falls(chain:
             assert not allowed_at or head.number <= allowed_at + 5
             head = await world.mine()
         assert allowed_at
-        [standing] = await world.journal.unsettled(SIGNER.address, 0, 0)
+        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
         assert all(row.max_wei <= 6 * GWEI for row in standing.transactions)
 
 
@@ -408,11 +409,11 @@ async def test_12_a_reorg_takes_reward_and_cost_back_and_the_transaction_is_mine
         await chain.rpc("anvil_reorg", 1, [])
         await world.turn()
         assert world.states(account(1)) == [SENT, MINED, SENT]
-        assert await world.journal.spent(SIGNER.address, 0) == []
+        assert await world.journal.spent(31337, SIGNER.address, 0) == []
         for _ in range(3):
             await world.mine()
         assert world.states(account(1)) == [SENT, MINED, SENT, MINED]
-        assert len(await world.journal.spent(SIGNER.address, 0)) == 1
+        assert len(await world.journal.spent(31337, SIGNER.address, 0)) == 1
         assert await world.taker(account(1)) == SIGNER.address.lower()
 
 
@@ -423,7 +424,7 @@ async def test_13_closing_sends_nothing_new_and_completes_the_journal(chain: Anv
         await world.lane.close()
         await world.lane.submit([liquidation(account(2), head=head)], head)
         assert world.states(account(2)) == [SKIPPED]
-        [standing] = await world.journal.unsettled(SIGNER.address, 0, 0)
+        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
         assert standing.state.state is SENT
         assert standing.state.elapsed_us is not None
 
@@ -443,5 +444,32 @@ async def test_the_journal_keeps_states_that_it_could_not_write_at_once(
         assert world.states(account(1)) == [SENT, MINED]
         monkeypatch.setattr(world.journal, "_commit", commit)
         await world.journal.drain()
-        [standing] = await world.journal.unsettled(SIGNER.address, 0, 0)
+        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
         assert standing.state.state is MINED
+
+
+async def test_a_reward_that_can_t_be_read_yet_is_read_later_also_after_a_restart(chain: Anvil, tmp_path: Path) -> None:
+    async def rewards() -> list[tuple[OutcomeState, int]]:
+        await world.journal.drain()
+        return [(entry.state, entry.reward_b0) for entry in await entries(world.journal.engine)]
+
+    def not_ready(outcome: Outcome) -> int | None:
+        return None
+
+    async with lane_world(chain, tmp_path / "journal", realised=not_ready) as world:
+        await world.send(account(1))
+        await world.mine()
+        assert await rewards() == [(MINED, 0)]
+    async with lane_world(chain, tmp_path / "journal") as world:
+        await world.mine()
+        assert await rewards() == [(MINED, REWARD_B0)]
+        assert len(await world.journal.spent(31337, SIGNER.address, 0)) == 1
+
+
+async def test_another_chain_with_the_same_id_is_refused(chain: Anvil, start_anvil: StartAnvil, tmp_path: Path) -> None:
+    async with lane_world(chain, tmp_path / "journal") as world:
+        await world.send(account(1))
+    other = await start_anvil(AnvilOptions(no_mining=True, timestamp=1_700_000_000))
+    with pytest.raises(StoreError, match="genesis"):
+        async with lane_world(other, tmp_path / "journal"):
+            pass

@@ -58,7 +58,7 @@ async def assert_liquidated_once(world: World, *names: str) -> None:
         assert await world.taker(name) == SIGNER.address.lower()
     assert await world.chain_nonce() == len(names)
     await world.journal.drain()
-    assert len(await world.journal.spent(SIGNER.address, 0)) == len(names)
+    assert len(await world.journal.spent(31337, SIGNER.address, 0)) == len(names)
 
 
 def shifted(by: int) -> Lie:
@@ -147,7 +147,7 @@ async def test_a_replacement_called_underpriced_is_made_dearer(world: World, lia
     assert world.states(account(1)) == []
     await mine_until_quiet(world, 3)
     await assert_liquidated_once(world, account(1))
-    [standing] = await world.journal.unsettled(SIGNER.address, 0, 0)
+    [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
     old, new = standing.transactions
     assert new.max_wei * 8 >= old.max_wei * 9
 
