@@ -61,12 +61,18 @@ def checked_uint(a: int) -> int:
 
 def add(a: int, b: int) -> int:
     """Signed checked ``a + b``."""
-    return checked(a + b)
+    total = a + b
+    if INT256_MIN <= total <= INT256_MAX:
+        return total
+    raise Panic(OVERFLOW)
 
 
 def sub(a: int, b: int) -> int:
     """Signed checked ``a - b``."""
-    return checked(a - b)
+    difference = a - b
+    if INT256_MIN <= difference <= INT256_MAX:
+        return difference
+    raise Panic(OVERFLOW)
 
 
 def mul(a: int, b: int) -> int:

@@ -16,7 +16,7 @@ _TWO_129 = 2**129
 _TWO_70 = 2**70
 
 _LOG_BITS = tuple(1 << k for k in range(127, -1, -1))
-_ENOUGH = 1 << (128 - 72)
+_ENOUGH = 1 << (128 - 68)
 
 LOG_OF_ZERO = "pow18: logarithm of zero"
 EXP_OVERFLOW = "pow18: exponent too large"
@@ -65,7 +65,7 @@ def log2_18(v: int) -> int:
 
     The contract keeps the mantissa's fraction ``f`` and squares it 128 times. With ``w = 2**128 + f`` its step
     ``(f << 1) + ((f*f + 2**127) >> 128)`` is ``(w*w + 2**127) >> 128``, and a carry halves ``w``. What the bits below
-    ``bit`` can still add is less than ``bit``: if that can't change the 18 decimals, and after 72 bits it hardly ever
+    ``bit`` can still add is less than ``bit``: if that can't change the 18 decimals, and after 68 bits it hardly ever
     can, they need not be computed.
     """
     if v <= 0:

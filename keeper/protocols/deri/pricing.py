@@ -7,8 +7,8 @@ Products are written with every division in the order in which the contracts do 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isqrt
+from typing import NamedTuple
 
 from keeper.fixed import ONE, Panic, add, div, mul, mul_div, sub, trunc_div
 from keeper.protocols.deri.power import PowerDomainError, pow18
@@ -17,8 +17,7 @@ from keeper.protocols.deri.state import SymbolKind, SymbolParams
 SECONDS_PER_YEAR = 31_536_000
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """A symbol at one price and volatility. ``failure`` is the revert where there is no quote; then the rest is 0."""
 
     params: SymbolParams

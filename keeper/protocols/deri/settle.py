@@ -52,8 +52,7 @@ class Decision(NamedTuple):
     """Only the price-shift guard stands in the way: liquidatable in another block."""
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolSettlement:
+class SymbolSettlement(NamedTuple):
     """What one symbol returns from ``settleOnLiquidate``; its fields are the contract's."""
 
     symbol_id: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from keeper.fixed import ONE, OVERFLOW, Panic, add, div, mul, mul_div, sub, wrap_int256
+from keeper.fixed import INT256_MAX, ONE, OVERFLOW, Panic, add, div, mul_div, sub, trunc_div, wrap_int256
 from keeper.protocols.deri import readings, vault
 from keeper.protocols.deri.pricing import Quote, quote
 from keeper.protocols.deri.readings import Unread
@@ -39,8 +40,7 @@ FUNDING_LIMIT = 2**130
 _VOLUME_LIMITS: tuple[int, ...] = tuple(2**bits for bits in (110, 100, 90, 80, 70, 60))
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedSymbol:
+class PreparedSymbol(NamedTuple):  # a tuple: nine are made on every price tick
     """One symbol at one price, second and block number, before any account of the call is closed."""
 
     params: SymbolParams
@@ -123,10 +123,12 @@ def mark_price(price: int, k: int, net_volume: int) -> int:
 
 def dpmm_cost(price: int, k: int, net_volume: int, volume: int) -> int:
     """``DpmmLinearPricing.calculateCost``: what a trade of ``volume`` costs at a net volume."""
-    after = add(net_volume, volume)
-    r = div(sub(mul(after, after), mul(net_volume, net_volume)), ONE)
-    r = add(div(mul_div(r, k, ONE), 2), volume)
-    return mul_div(price, r, ONE)
+    after = net_volume + volume
+    # one bound for both: their squares must fit, so neither they nor the squares' difference can overflow
+    if max(after * after, net_volume * net_volume) > INT256_MAX:
+        raise Panic(OVERFLOW)
+    bend = mul_div(trunc_div(after * after - net_volume * net_volume, ONE), k, ONE)
+    return mul_div(price, add(trunc_div(bend, 2), volume), ONE)
 
 
 def _quote(
@@ -144,7 +146,7 @@ def _quote(
         isinstance(known, Quote)
         and known.index_price == price
         and known.volatility == volatility
-        and known.params == params
+        and (known.params is params or known.params == params)
     ):
         return known
     return quote(params, price, volatility)
