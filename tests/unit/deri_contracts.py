@@ -59,13 +59,14 @@ _NAME_IDS = {
 
 
 @lru_cache
-def _snapshots() -> list[Node]:
+def snapshots() -> list[Node]:
+    """Every recorded snapshot."""
     return list(load(VECTORS)["snapshots"])
 
 
 def recorded(mode: str) -> MarketState:
     """A market of the vectors, ``lite`` or ``full``: every kind of symbol, 29 accounts."""
-    snapshot = next(node for node in _snapshots() if node["mode"].text == mode)
+    snapshot = next(node for node in snapshots() if node["mode"].text == mode)
     state = market(snapshot)
     base = next((m.underlying for m in state.vault_markets.values() if m.is_base), None)
     moved_base = {base: TOKEN_B0} if base else {}

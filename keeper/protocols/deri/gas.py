@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from keeper.protocols.deri.state import AccountState, Flavour
 
-_BASE = {Flavour.LITE: 320_000, Flavour.FULL: 450_000}
+_BASE = {Flavour.LITE: 320_000, Flavour.FULL: 570_000}
 _PER_SYMBOL = 180_000
 _PER_SIGNATURE = 45_000
 _PER_VAULT_MARKET = 300_000

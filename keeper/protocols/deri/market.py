@@ -112,6 +112,8 @@ class DeriMarket:
     async def apply(self, advance: Advance, reader: Reader) -> None:
         """Bring the mirror to ``advance.head``."""
         self._follow(await self.mirror.apply(advance, reader))
+        self._follow_ages()
+        self._follow_failures()
         self._follow_stakes(advance.logs, reader)
         self.shadow.notice(reader)
 
@@ -236,8 +238,6 @@ class DeriMarket:
                 self._book.remove(p_token_id)
             else:
                 self._book.put(account)
-        self._follow_ages()
-        self._follow_failures()
         if not self.mirror.takes_vaults_apart:
             self.mirror.vaults_polled = self._vaults_to_poll()
 
