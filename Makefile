@@ -21,6 +21,7 @@ demo: setup
 test: setup
 	@contracts/tools/unpack-vectors
 	@contracts/tools/unpack-meridian-vectors
+	@contracts/tools/unpack-meridian-vectors
 	@cd contracts && node_modules/.bin/forge test
 	@.venv/bin/python -m pytest
 
