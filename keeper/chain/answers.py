@@ -95,8 +95,9 @@ def quantity(value: Json) -> int:
 
 def octets(value: Json) -> bytes:
     """JSON-RPC data (``0x`` and an even number of hexadecimal digits)."""
+    digits = text(value)
     try:
-        return bytes.fromhex(text(value)[2:])
+        return bytes.fromhex(digits.removeprefix("0x"))
     except ValueError:
         raise ChainError("hexadecimal data in a node's answer", "it held another text", "check the endpoint") from None
 

@@ -14,6 +14,8 @@ _KEPT = 64
 _SKEWS = 16
 _REGULAR = 8
 """Steps to have seen before their regularity is believed."""
+_SLOTTED = 32
+"""Steps to have seen before the grid that they lie on is believed."""
 _JUMP_S = 30
 """A block this much further from our clock than those before it: the chain's clock was moved (a development node)."""
 
@@ -59,13 +61,18 @@ class Clock:
         now = self._wall()
         # A block that came late looks older than it was, so the bounds on its age are those of the best and the worst.
         earliest = max(head.timestamp, math.floor(now + min(self._skews)))
-        latest = math.ceil(now + max(self._skews)) + 1
-        if self._regular:
+        latest = math.ceil(now + max(self._skews))
+        if self._regular and (slot := math.gcd(*self._steps)) > 1 and len(self._steps) >= _SLOTTED:
             earliest = max(earliest, head.timestamp + min(self._steps))
             latest = max(latest, head.timestamp + max(self._steps))
-            if (slot := math.gcd(*self._steps)) > 1:
-                earliest = head.timestamp + _slots_up(earliest - head.timestamp, slot)
-                latest = head.timestamp + _slots_up(latest - head.timestamp, slot)
+            earliest = head.timestamp + _slots_up(earliest - head.timestamp, slot)
+            latest = head.timestamp + _slots_up(latest - head.timestamp, slot)
+        elif self._regular:
+            # A second on either side: timestamps are cut to seconds.
+            earliest = max(earliest, head.timestamp + min(self._steps) - 1)
+            latest = max(latest, head.timestamp + max(self._steps)) + 1
+        else:
+            latest += 1
         earliest = max(head.timestamp, earliest - self._slack_s)
         return Window(head.number + 1, earliest, max(earliest, latest + self._slack_s))
 
