@@ -131,14 +131,16 @@ def plans_of(view: StakeView, margin_percent: Decimal) -> list[StakePlan]:
     for signer in view.signers:
         others = [other for other in view.signers if other != signer] or [NEWCOMER]
         options = [plan(reading.privileger, signer, at, margin_percent, other) for other in others]
-        found.append(
-            min(options, key=lambda option: (not (option.second and option.second.ready), _second_cost(option)))
-        )
+        found.append(min(options, key=_trouble))
     return found
 
 
-def _second_cost(option: StakePlan) -> int:
-    return option.second.deposit if option.second else 0
+def _trouble(option: StakePlan) -> tuple[bool, bool, int]:
+    """How little a second signer is of help: not at all, not at once, only with a large deposit."""
+    second = option.second
+    if second is None or second.deposit is None:
+        return True, True, 0
+    return False, not second.ready, second.deposit
 
 
 Ask = Callable[[StakeDesk, str], None]

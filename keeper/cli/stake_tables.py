@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from keeper.model import Eligibility
-from keeper.protocols.deri.privileger import eligibility, stake_of
+from keeper.protocols.deri.privileger import duration, eligibility, stake_of
 from keeper.protocols.deri.stake.account import StakeReading, Token
 from keeper.protocols.deri.stake.amounts import format_amount
-from keeper.protocols.deri.stake.plan import Headroom, StakePlan, headroom, rank
+from keeper.protocols.deri.stake.plan import Headroom, SecondSigner, StakePlan, headroom, rank
 from keeper.stake_desk import StakeView
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | dict[str, Json] | None"
@@ -126,21 +126,21 @@ def _plan(reading: StakeReading, plan: StakePlan) -> RenderableType:
     parts.append(
         Text(f"A top-up restarts the lock: this signer, which may liquidate now, could not for {lock}.", style="yellow")
     )
-    parts.append(Text(_alternative(plan, token, lock)))
+    if plan.second is not None:
+        parts.append(Text(_alternative(plan.second, token, lock)))
     return Group(*parts)
 
 
-def _alternative(plan: StakePlan, token: Token, lock: str) -> str:
-    second = plan.second
-    if second is None:
-        return ""
-    if second.ready:
-        return f"{second.address} may liquidate now and stands in meanwhile."
+def _alternative(second: SecondSigner, token: Token, lock: str) -> str:
     who = second.address or "a second signer"
+    if second.deposit is None:
+        return f"No stake of {who} could stand in at this margin: the two would outbid each other. Ask for less."
+    if second.ready:
+        return f"{who} may liquidate now and stands in meanwhile."
     if not second.deposit:
-        return f"Instead: wait until {who} may liquidate, then top up; it stands in meanwhile."
+        return f"Instead: wait until {who} may liquidate, then top up this one; it stands in meanwhile."
     amount = f"{format_amount(second.deposit, token.decimals)} {token.symbol}"
-    advice = f"Instead: stake {who} in full first ({amount}), wait {lock} until it may liquidate, then top up this one."
+    advice = f"Instead: deposit {amount} for {who} first, wait {lock} until it may liquidate, then top up this one."
     if second.keeps_first:
         return f"{advice} One of the two may liquidate at every moment."
     return f"{advice} But that deposit moves the average above this signer: for {lock} none could liquidate."
@@ -174,17 +174,6 @@ def before_withdrawal(reading: StakeReading, signer: str, amount: int, *, disqua
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
-
-
-def duration(seconds: int) -> str:
-    """A length of time for people: the two largest units."""
-    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-    parts = []
-    for size, name in units:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {name}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 def _row(table: Table, label: str, cells: Sequence[Text]) -> None:
@@ -312,7 +301,7 @@ def _plan_json(reading: StakeReading, plan: StakePlan) -> dict[str, Json]:
         if second is None
         else {
             "address": second.address or None,
-            "deposit": format_amount(second.deposit, decimals),
+            "deposit": _optional(second.deposit, decimals),
             "ready": second.ready,
             "keeps_first": second.keeps_first,
         },

@@ -159,7 +159,8 @@ async def test_a_table_for_people_says_the_same(terminal: Terminal) -> None:
     advice = " ".join((await terminal.done("plan", "--margin", "50")).split())
     assert "nothing is missing" in advice
     assert "A top-up restarts the lock: this signer, which may liquidate now, could not for 5 s." in advice
-    assert "Instead: stake a second signer in full first" in advice
+    assert "Instead: deposit 23000 DERI for a second signer first, wait 5 s until it may liquidate" in advice
+    assert "One of the two may liquidate at every moment." in advice
 
 
 @pytest.mark.parametrize("leftover", [1, 22_000, 50_000])
@@ -274,19 +275,16 @@ async def test_two_signers_are_planned_for_each_other(terminal: Terminal) -> Non
     await terminal.done("deposit", "22000", "--signer", terminal.us)
     await terminal.unlock()
     first, second = (await terminal.shown("plan", "--margin", "50"))["plans"]
-    assert first["interrupts"] is True
-    assert first["second_signer"] == {
-        "address": SECOND,
-        "deposit": second["deposit_with_margin"],
-        "ready": False,
-        "keeps_first": False,
-    }
-    await terminal.done("deposit", "22000", "--signer", SECOND)
+    assert (first["interrupts"], second["interrupts"]) == (True, False)
+    # The first would top up by 10,000; the second has to outlast that: a fourth of 60,000 + 32,000 is 23,000.
+    assert first["second_signer"] == {"address": SECOND, "deposit": "23000", "ready": False, "keeps_first": True}
+    await terminal.done("deposit", "23000", "--signer", SECOND)
     await terminal.unlock()
     first, _ = (await terminal.shown("plan", "--margin", "50"))["plans"]
-    assert first["second_signer"]["ready"] is True
-    table = " ".join((await terminal.done("plan", "--margin", "50")).split())
-    assert f"{SECOND} may liquidate now and stands in meanwhile." in table
+    assert first["second_signer"] == {"address": SECOND, "deposit": "0", "ready": True, "keeps_first": True}
+    await terminal.done("deposit", first["deposit_with_margin"], "--signer", terminal.us)
+    eligible = [signer["eligibility"]["reason"] for signer in (await terminal.shown("status"))["signers"]]
+    assert eligible == ["locked", "qualified"]
 
 
 async def test_a_live_network_is_asked_about_unless_told_not_to(start_anvil: StartAnvil, tmp_path: Path) -> None:

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from keeper.protocols.deri.privileger import eligibility, is_qualified
+from keeper.protocols.deri.privileger import eligibility, is_qualified, others_of
 from keeper.protocols.deri.stake.amounts import format_amount, parse_amount
-from keeper.protocols.deri.stake.plan import after_deposit, headroom, plan, reaches_average
+from keeper.protocols.deri.stake.plan import NEWCOMER, after_deposit, headroom, plan, reaches_average
 from keeper.protocols.deri.state import PrivilegerState, Stake
 
 US = "us"
@@ -34,6 +35,16 @@ def privilegers(draw: st.DrawFn) -> PrivilegerState:
         stakes_count=len(others) + (mine > 0),
         stakes={US: Stake(mine, 0), **{str(n): Stake(amount, 0) for n, amount in enumerate(others)}},
     )
+
+
+@st.composite
+def qualified(draw: st.DrawFn) -> PrivilegerState:
+    """Stakes of which ours is no less than the average, by little or by much."""
+    state = draw(privilegers().filter(lambda drawn: drawn.stakes_count > (drawn.stakes[US].amount > 0)))
+    others, count = others_of(state, US)
+    mine = -(-others // count) + draw(st.integers(0, 1 + others // count))
+    stakes = {**state.stakes, US: Stake(mine, 0)}
+    return replace(state, stakes_total=others + mine, stakes_count=count + 1, stakes=stakes)
 
 
 MARGINS = st.decimals(0, 300, places=2)
@@ -68,6 +79,27 @@ def test_with_a_margin_it_still_qualifies_after_the_others_have_added_it(
     if deposit > max(state.min_deposit_amount, 1):
         short = after_deposit(state, US, deposit - 1, NOW)
         assert not reaches_average(after_deposit(short, "0", added, NOW), US)
+
+
+@settings(derandomize=True, max_examples=300)
+@given(qualified(), st.decimals(Decimal("0.1"), 120, places=1), st.booleans())
+def test_the_way_around_a_top_up_leaves_no_moment_without_a_qualified_signer(
+    state: PrivilegerState, margin: Decimal, has_second: bool
+) -> None:
+    second = "0" if has_second and "0" in state.stakes else NEWCOMER
+    advice = plan(state, US, NOW, margin, second).second
+    assume(advice is not None)
+    assert advice is not None
+    assume(advice.deposit is not None)
+    assert advice.deposit is not None
+    deposited = after_deposit(state, second, advice.deposit, NOW) if advice.deposit else state
+    assert advice.keeps_first == bool(is_qualified(deposited, US, NOW))
+    assert advice.keeps_first or advice.deposit
+    unlocked = NOW + LOCK_S
+    top_up = plan(deposited, US, unlocked, margin).with_margin
+    done = after_deposit(deposited, US, top_up, unlocked) if top_up else deposited
+    assert is_qualified(done, second, unlocked)
+    assert is_qualified(done, US, unlocked + LOCK_S)
 
 
 @settings(derandomize=True, max_examples=300)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from keeper.protocols.deri.privileger import eligibility
+from keeper.protocols.deri.privileger import duration, eligibility
 from keeper.protocols.deri.stake.plan import (
     NEWCOMER,
     after_deposit,
@@ -148,20 +148,39 @@ class TestPlan:
         second = proposal.second
         assert second is not None
         assert (second.address, second.ready) == (NEWCOMER, False)
-        assert second.deposit == 32_500 * DERI
+        assert second.deposit == 25_000 * DERI
 
-    @pytest.mark.parametrize(("mine", "keeps"), [(25_000, True), (22_000, False)])
-    def test_it_says_whether_the_second_deposit_leaves_the_first_qualified(self, mine: int, keeps: bool) -> None:
-        state = stakes(mine, 30_000, 10_000)
+    @pytest.mark.parametrize(
+        ("mine", "minimum", "deposit", "keeps"),
+        [
+            # 25,000 tops up by 10,000; 25,000 are a third of 40,000 + 35,000, and the average is not moved past 25,000.
+            (25_000, 10_000, 25_000, True),
+            # 22,000 has room for 26,000 of a fourth staker, and 24,000 of it outlast the 10,000 of the top-up.
+            (22_000, 10_000, 24_000, True),
+            # The least that the privileger takes is more than there is room for.
+            (20_000, 25_000, 28_334, False),
+        ],
+    )
+    def test_the_second_deposit_outlasts_the_top_up_and_may_leave_the_first_qualified(
+        self, mine: int, minimum: int, deposit: int, keeps: bool
+    ) -> None:
+        state = stakes(mine, 30_000, 10_000, minimum=minimum)
         second = plan(state, US, NOW, Decimal(50)).second
         assert second is not None
-        assert second.keeps_first is keeps
+        assert second.deposit is not None
+        assert (-(-second.deposit // DERI), second.keeps_first) == (deposit, keeps)
         assert reaches_average(after_deposit(state, C, second.deposit, NOW), US) is keeps
 
-    def test_a_second_signer_that_is_qualified_needs_nothing(self) -> None:
-        proposal = plan(stakes(25_000, 30_000, 10_000), US, NOW, Decimal(50), second=A)
-        assert proposal.second is not None
-        assert proposal.second.ready
+    def test_a_second_signer_that_stays_qualified_needs_nothing(self) -> None:
+        second = plan(stakes(25_000, 40_000, 10_000), US, NOW, Decimal(50), second=A).second
+        assert second is not None
+        assert (second.address, second.deposit, second.ready) == (A, 0, True)
+
+    def test_two_alone_outbid_each_other(self) -> None:
+        state = stakes(20_000, 10_000)
+        second = plan(state, US, NOW, Decimal(200), second=A).second
+        assert second is not None
+        assert second.deposit is None
 
     def test_a_signer_that_is_below_loses_nothing_by_a_deposit(self) -> None:
         assert not plan(stakes(10_000, 30_000), US, NOW).interrupts
@@ -191,3 +210,11 @@ class TestMoves:
         after = after_withdrawal(stakes(25_000), US, 25_000 * DERI)
         assert (after.stakes_total, after.stakes_count) == (0, 0)
         assert not eligibility(after, US, NOW).allowed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (5, "5 s"), (300, "5 min"), (3_661, "1 h 1 min"), (86_400, "1 d"), (90_061, "1 d 1 h")],
+)
+def test_a_duration_has_its_two_largest_units(seconds: int, text: str) -> None:
+    assert duration(seconds) == text

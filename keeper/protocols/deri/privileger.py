@@ -57,23 +57,25 @@ def eligibility(privileger: PrivilegerState | None, liquidator: str, at: int) ->
     stake = stake_of(privileger, liquidator)
     qualified = is_qualified(privileger, liquidator, at)
     short = missing_stake(privileger, liquidator)
-    lock_s = privileger.min_lock_time_s
+    lock = duration(privileger.min_lock_time_s)
     average = deri(-(-privileger.stakes_total // privileger.stakes_count)) if privileger.stakes_count else "nothing"
     staked = f"{deri(stake.amount)} staked, the average is {average}"
     if qualified:
         return Eligibility(True, "qualified", staked)
     if qualified is None:
-        unlocked = stake.timestamp + lock_s
+        unlocked = stake.timestamp + privileger.min_lock_time_s
         remedy = "wait; a further deposit would start the lock anew"
         afterwards = "then it qualifies"
         if short:
             remedy = f"deposit another {deri(short)} now rather than later: every deposit starts the lock anew"
             afterwards = "even then it is not enough"
-        return Eligibility(False, "locked", f"{staked}; locked for {unlocked - at} s, {afterwards}", unlocked, remedy)
+        return Eligibility(
+            False, "locked", f"{staked}; locked for {duration(unlocked - at)}, {afterwards}", unlocked, remedy
+        )
     if stake.amount:
-        remedy = f"deposit another {deri(short)}; the whole stake is then locked for {lock_s} s"
+        remedy = f"deposit another {deri(short)}; the whole stake is then locked for {lock}"
         return Eligibility(False, "below-average", staked, None, remedy)
-    remedy = f"deposit {deri(short)}, then wait {lock_s} s for the lock to end"
+    remedy = f"deposit {deri(short)}, then wait {lock} for the lock to end"
     if stake.timestamp:
         return Eligibility(False, "withdrawn", f"all DERI was withdrawn, the average is {average}", None, remedy)
     return Eligibility(False, "never-staked", f"no DERI was ever staked, the average is {average}", None, remedy)
@@ -83,3 +85,14 @@ def deri(amount: int) -> str:
     """An amount of DERI for people, rounded up to a hundredth so that it is never too little."""
     hundredths = -(-amount // 10**16)
     return f"{hundredths // 100:,}.{hundredths % 100:02d} DERI"
+
+
+def duration(seconds: int) -> str:
+    """A length of time for people: the two largest units."""
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+    parts = []
+    for size, name in units:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"

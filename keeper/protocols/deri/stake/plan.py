@@ -6,7 +6,7 @@ ended. All amounts are raw units of DERI.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -85,12 +85,13 @@ class SecondSigner:
 
     address: str
     """``NEWCOMER`` if none is configured."""
-    deposit: int
-    """What it has to deposit to reach the average, with the margin asked for; 0: nothing."""
+    deposit: int | None
+    """What it has to deposit so that it is no less than the average after the first one's top-up, which moves the
+    average too; 0: nothing; None: no deposit is enough, the two would outbid each other."""
     ready: bool
-    """It may liquidate at this very second."""
+    """It may liquidate at this very second, and still could after that top-up."""
     keeps_first: bool
-    """The first signer is still no less than the average after that deposit."""
+    """The first signer is still no less than the average after the second one's deposit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,35 @@ def plan(
 def _second_signer(
     privileger: PrivilegerState, first: str, second: str, at: int, margin_percent: Decimal
 ) -> SecondSigner:
-    deposit = missing_stake(privileger, second, margin_percent)
-    afterwards = after_deposit(privileger, second, deposit, at) if deposit else privileger
+    def with_second(deposit: int) -> PrivilegerState:
+        return after_deposit(privileger, second, deposit, at) if deposit else privileger
+
+    def stands_in(deposit: int) -> bool:
+        state = with_second(deposit)
+        top_up = missing_stake(state, first, margin_percent)
+        return reaches_average(after_deposit(state, first, top_up, at) if top_up else state, second)
+
+    deposit = _least(stands_in, max(privileger.min_deposit_amount, 1), privileger.stakes_total)
     return SecondSigner(
         address=second,
         deposit=deposit,
-        ready=bool(is_qualified(privileger, second, at)),
-        keeps_first=reaches_average(afterwards, first),
+        ready=deposit == 0 and bool(is_qualified(privileger, second, at)),
+        keeps_first=deposit is not None and reaches_average(with_second(deposit), first),
     )
+
+
+def _least(suffices: Callable[[int], bool], minimum: int, scale: int) -> int | None:
+    """The least deposit that suffices: 0, or from ``minimum`` on. None if nothing up to 1000 times ``scale`` does."""
+    if suffices(0):
+        return 0
+    if suffices(minimum):
+        return minimum
+    low, high = minimum, 2 * minimum
+    while not suffices(high):
+        low, high = high, 2 * high
+        if low > 1000 * scale:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
