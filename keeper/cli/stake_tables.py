@@ -142,7 +142,7 @@ def _alternative(second: SecondSigner, token: Token, lock: str) -> str:
     amount = f"{format_amount(second.deposit, token.decimals)} {token.symbol}"
     advice = f"Instead: deposit {amount} for {who} first, wait {lock} until it may liquidate, then top up this one."
     if second.keeps_first:
-        return f"{advice} One of the two may liquidate at every moment."
+        return f"{advice} Unless others move the average, one of the two may liquidate at every moment."
     return f"{advice} But that deposit moves the average above this signer: for {lock} none could liquidate."
 
 

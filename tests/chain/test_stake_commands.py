@@ -160,7 +160,7 @@ async def test_a_table_for_people_says_the_same(terminal: Terminal) -> None:
     assert "nothing is missing" in advice
     assert "A top-up restarts the lock: this signer, which may liquidate now, could not for 5 s." in advice
     assert "Instead: deposit 23000 DERI for a second signer first, wait 5 s until it may liquidate" in advice
-    assert "One of the two may liquidate at every moment." in advice
+    assert "one of the two may liquidate at every moment." in advice
 
 
 @pytest.mark.parametrize("leftover", [1, 22_000, 50_000])
