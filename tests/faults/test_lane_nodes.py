@@ -55,6 +55,7 @@ async def assert_liquidated_once(world: World, *names: str) -> None:
     """Each account is mined once by us, in the journal and on chain, and the chain's nonce is theirs alone."""
     for name in names:
         assert [state for state in world.states(name) if state is MINED] == [MINED]
+        assert world.last(name).state is MINED
         assert await world.taker(name) == SIGNER.address.lower()
     assert await world.chain_nonce() == len(names)
     await world.journal.drain()
