@@ -31,6 +31,7 @@ from tests.unit.deri_contracts import (
     ORACLE_MANAGER,
     P_TOKEN,
     POOL,
+    PRICE_ORACLE,
     PRIVILEGER,
     Contracts,
     advance,
@@ -346,6 +347,21 @@ async def test_a_moved_chainlink_proxy_is_followed(lite: Contracts) -> None:
     assert first not in mirror.log_filter().addresses
 
 
+async def test_a_feed_without_a_proxy_is_its_own_aggregator(lite: Contracts) -> None:
+    oracle_id, oracle = next(iter(lite.state.oracles.items()))
+    feed = replace(oracle, kind=OracleKind.CHAINLINK, delay_allowance_s=0, signer=ZERO_ADDRESS)
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, oracle_id: feed})
+    at = made_up("feed of " + oracle.name)
+    lite.overrides[at, abi.AGGREGATOR.selector] = None
+    mirror = await mirrored(lite)
+    assert at in mirror.log_filter().addresses
+    await mirror.apply(advance(2), lite)
+    assert lite.batches == 0
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, oracle_id: replace(feed, value=3)})
+    await mirror.apply(advance(3, log(at, abi.ANSWER_UPDATED, abi.uint_word(3), abi.uint_word(1))), lite)
+    assert_same(mirror, lite.state)
+
+
 async def test_a_woo_price_is_read_each_block(lite: Contracts) -> None:
     oracle_id, oracle = next(iter(lite.state.oracles.items()))
     feed = replace(oracle, kind=OracleKind.WOO, delay_allowance_s=0, signer=ZERO_ADDRESS, timestamp=0)
@@ -457,6 +473,31 @@ async def test_sums_that_stay_wrong_are_told_once(lite: Contracts) -> None:
             await mirror.apply(advance(number, log(POOL, abi.ADD_LIQUIDITY, abi.uint_word(1))), lite)
             assert lite.batches == number - 1
     assert len(logs) == 1
+
+
+async def test_a_lending_market_that_cannot_be_read_is_left_out_until_it_can() -> None:
+    full = Contracts(recorded("full"))
+    mirror = await mirrored(full)
+    mirror.rows()
+    v_token = next(iter(full.state.vault_markets))
+    price = abi.UNDERLYING_PRICE.at("", abi.address_word(v_token)).data
+    full.overrides[PRICE_ORACLE, price] = None
+    with capture_logs() as logs:
+        for number in (2, 3):
+            await mirror.apply(advance(number), full)
+    assert len(logs) == 1
+    assert v_token not in mirror.state.vault_markets
+    assert Row("vault-market", v_token, None) in mirror.rows()
+    again = Mirror("test", POOL, liquidators(full.state))
+    full.overrides.clear()
+    with capture_logs():
+        await mirror.apply(advance(4), full)
+    assert_same(mirror, full.state)
+    with capture_logs():
+        rows = [row for row in (await mirrored(full)).rows() if row.key != v_token]
+        again.restore(rows, header(3))
+        await again.apply(advance(4), full)
+    assert_same(again, full.state)
 
 
 # --- vaults that can't be taken apart

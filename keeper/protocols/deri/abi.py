@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_checksum_address
 
@@ -358,8 +358,16 @@ _SIGNATURES_OFFSET = uint_word(64)
 
 def encode_signature(signature: OracleSignature) -> bytes:
     """One ``OracleSignature`` as its six words: done once per reading, not once per call."""
-    fields = (word_of(signature.oracle_id), signature.timestamp, signature.value, signature.v, signature.r, signature.s)
-    return encode([SIGNATURE_TYPE], [fields])
+    return b"".join(
+        (
+            word_of(signature.oracle_id),
+            uint_word(signature.timestamp),
+            uint_word(signature.value),
+            uint_word(signature.v),
+            signature.r,
+            signature.s,
+        )
+    )
 
 
 def encode_liquidate(p_token_id: int, signatures: Sequence[bytes]) -> bytes:

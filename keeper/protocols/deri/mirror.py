@@ -189,8 +189,7 @@ class Mirror:
         for symbol_id, symbol in found.symbols.items():
             self._take_symbol(held, symbol_id, symbol)
         for v_token, market in found.vault_markets.items():
-            held.vault_markets[v_token] = market
-            self._unsaved.add(rows.vault_market_key(v_token))
+            self._take_vault_market(held, v_token, market)
         for oracle_id, read in found.oracles.items():
             self._take_oracle(held, oracle_id, read)
         for oracle_id in held.oracles.keys() - held.wanted_oracles():
@@ -225,9 +224,26 @@ class Mirror:
                 contract=symbol.params.address,
             )
         held.symbols[symbol_id] = symbol
-        self._unsaved.add(rows.symbol_key(symbol_id))
+        if symbol != before:
+            self._unsaved.add(rows.symbol_key(symbol_id))
+
+    def _take_vault_market(self, held: Records, v_token: str, market: VaultMarket | None) -> None:
+        before = held.vault_markets.get(v_token)
+        if market is not None:
+            held.vault_markets[v_token] = market
+            if v_token in held.unread_markets:
+                self._log.info("a lending market can be read again", v_token=v_token)
+            held.unread_markets.discard(v_token)
+        else:
+            held.vault_markets.pop(v_token, None)
+            if v_token not in held.unread_markets:
+                self._log.error("a lending market can't be read: its vaults can't be valued", v_token=v_token)
+            held.unread_markets.add(v_token)
+        if market != before:
+            self._unsaved.add(rows.vault_market_key(v_token))
 
     def _take_oracle(self, held: Records, oracle_id: str, read: OracleRead | None) -> None:
+        before = held.oracles.get(oracle_id)
         if read is not None:
             held.oracles[oracle_id] = read
             self._missing.discard(oracle_id)
@@ -236,7 +252,8 @@ class Mirror:
             if oracle_id not in self._missing:
                 self._log.error("an oracle is missing: accounts that need it are not assessable", oracle=oracle_id)
                 self._missing.add(oracle_id)
-        self._unsaved.add(rows.oracle_key(oracle_id))
+        if read != before:
+            self._unsaved.add(rows.oracle_key(oracle_id))
 
     def _take_account(self, held: Records, p_token_id: int, account: AccountState | None) -> None:
         before = held.accounts.get(p_token_id)
@@ -311,6 +328,10 @@ class Mirror:
                 f"the rows of the pool {self._pool_address}",
                 f"those of {found.parts.pool} came" if found.parts else "no pool came",
             )
+        if found.parts.comptroller != ZERO_ADDRESS:
+            vaults = [one.vault.balances for one in found.accounts.values() if one and one.vault]
+            entered = {v_token for balances in vaults for v_token, _ in balances}
+            found.vault_markets |= dict.fromkeys(entered - found.vault_markets.keys())
         self._commit(found, head)
         self._unsaved = set()
         self._dirty = Dirty()

@@ -359,22 +359,28 @@ def oracle_at(oracle_id: str, address: str) -> Plan[OracleRead | None]:
     if kind is None:
         kind = yield from _oracle_kind(address)
     if kind is OracleKind.OFFCHAIN:
-        getters = (abi.ORACLE_TIMESTAMP, abi.DELAY_ALLOWANCE)
-        results = yield [*(getter.at(address) for getter in getters), abi.ORACLE_SIGNER.at(address)]
-        timestamp, allowance = (
-            getter.answer(result, address) for getter, result in zip(getters, results, strict=False)
-        )
-        signer = abi.ORACLE_SIGNER.answer(results[2], address)
-        return OracleRead(OracleState(kind, oracle_id, name, address, value, timestamp, allowance, signer))
+        results = yield [
+            abi.ORACLE_TIMESTAMP.at(address),
+            abi.DELAY_ALLOWANCE.at(address),
+            abi.ORACLE_SIGNER.at(address),
+        ]
+        read_at, allowance = abi.ORACLE_TIMESTAMP.optional(results[0]), abi.DELAY_ALLOWANCE.optional(results[1])
+        signer = abi.ORACLE_SIGNER.optional(results[2])
+        if read_at is None or allowance is None or signer is None:
+            return None
+        return OracleRead(OracleState(kind, oracle_id, name, address, value, read_at, allowance, signer))
     if kind is OracleKind.WOO:
         return OracleRead(OracleState(kind, oracle_id, name, address, value, fault=fault))
     if kind is None:
         return None
     results = yield [abi.FEED.at(address), abi.ORACLE_TIMESTAMP.at(address)]
-    feed = abi.FEED.answer(results[0], address)
+    feed = abi.FEED.optional(results[0])
+    if feed is None:
+        return None
     timestamp = abi.ORACLE_TIMESTAMP.optional(results[1]) or 0
     results = yield [abi.AGGREGATOR.at(feed)]
-    aggregator = abi.AGGREGATOR.optional(results[0]) or ZERO_ADDRESS
+    # A feed without a proxy before it is its own aggregator.
+    aggregator = abi.AGGREGATOR.optional(results[0]) or feed
     return OracleRead(OracleState(kind, oracle_id, name, address, value, timestamp, fault=fault), feed, aggregator)
 
 

@@ -33,6 +33,8 @@ class Records:
     accounts: dict[int, AccountState] = field(default_factory=dict)
     vault_markets: dict[str, VaultMarket] = field(default_factory=dict)
     privileger: PrivilegerState | None = None
+    unread_markets: set[str] = field(default_factory=set)
+    """Lending markets that vaults have entered and whose figures can't be read at the moment."""
     vaults: dict[str, int] = field(default_factory=dict)
     """Vault address to its pTokenId."""
 
@@ -71,7 +73,7 @@ class Records:
             symbols={symbol.params.address: symbol_id for symbol_id, symbol in self.symbols.items()},
             symbol_addresses={symbol_id: symbol.params.address for symbol_id, symbol in self.symbols.items()},
             readings=readings,
-            v_tokens=frozenset(self.vault_markets),
+            v_tokens=frozenset(self.vault_markets) | self.unread_markets,
             vaults=self.vaults,
         )
 

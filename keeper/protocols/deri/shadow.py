@@ -247,7 +247,11 @@ def _reading(
         ),
     )
     symbols, accounts = rest
-    return pool, dict(zip(sample.symbols, symbols, strict=True)), [read and read.state for read in accounts]
+    return (
+        pool,
+        dict(zip(sample.symbols, symbols, strict=True)),
+        [None if read is None else read.state for read in accounts],
+    )
 
 
 def _held(sample: Sample, account: AccountState) -> list[str]:

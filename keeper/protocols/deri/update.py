@@ -30,7 +30,10 @@ VAULTS_COMPARED = 3
 
 @dataclass(slots=True)
 class Update:
-    """What was found: it replaces what was known. None of an oracle or an account: there is none."""
+    """What was found: it replaces what was known.
+
+    None of an oracle or an account: there is none; of a lending market: it can't be read at the moment.
+    """
 
     parts: Wiring | None = None
     """Set when everything was read; then what the update does not hold is gone."""
@@ -39,7 +42,7 @@ class Update:
     removed_symbols: set[str] = field(default_factory=set)
     oracles: dict[str, OracleRead | None] = field(default_factory=dict)
     accounts: dict[int, AccountState | None] = field(default_factory=dict)
-    vault_markets: dict[str, VaultMarket] = field(default_factory=dict)
+    vault_markets: dict[str, VaultMarket | None] = field(default_factory=dict)
     privileger: PrivilegerState | None = None
 
 
@@ -57,7 +60,7 @@ def everything(pool: str, liquidators: Sequence[str]) -> Plan[Update]:
     steps = [_into(update.accounts, key, account(parts, key, ids)) for key in range(1, minted + 1)]
     steps += [_into(update.oracles, key, plans.oracle(parts, key)) for key in oracle_ids(symbols)]
     _, update.privileger = yield from plans.both(together(steps), plans.privileger_state(parts, liquidators))
-    yield from _new_vault_markets(parts, update, {}, ())
+    yield from _new_vault_markets(parts, update, (), ())
     if not (yield from _can_be_taken_apart(parts, update)):
         parts = replace(parts, comptroller=ZERO_ADDRESS, price_oracle=ZERO_ADDRESS)
         update.vault_markets = {}
@@ -74,9 +77,9 @@ def _can_be_taken_apart(parts: Wiring, update: Update) -> Plan[bool]:
     if parts.comptroller == ZERO_ADDRESS or not chosen or update.pool is None:
         return True
     results = yield [abi.VAULT_LIQUIDITY.at(one.address) for one in chosen]
-    units = vault.units(update.vault_markets)
+    units = vault.units({key: market for key, market in update.vault_markets.items() if market})
     ours = [vault.liquidity(one, units, update.pool.vault_liquidity_multiplier) for one in chosen]
-    return ours == [abi.VAULT_LIQUIDITY.optional(result) for result in results]
+    return ours == [abi.VAULT_LIQUIDITY.optional(result) for result in results]  # None is "can't be valued" to both
 
 
 # --- what is dirty ---------------------------------------------------------------------------------------------------
@@ -107,9 +110,9 @@ def catch_up(
         touched.update(guess)
         steps.append(_into(update.accounts, p_token_id, account(parts, p_token_id, ids, guess)))
     for address in touched:
-        known = records.symbols.get(ids[address])
-        if known and ids[address] not in update.symbols and known.params.kind is not SymbolKind.UNKNOWN:
-            steps.append(_into(update.symbols, ids[address], _rerun(known)))
+        symbol = records.symbols.get(ids[address])
+        if symbol and ids[address] not in update.symbols and symbol.params.kind is not SymbolKind.UNKNOWN:
+            steps.append(_into(update.symbols, ids[address], _rerun(symbol)))
     wanted = records.wanted_oracles() | oracle_ids(update.symbols.values())
     asked = (dirty.oracles & wanted) | (wanted - records.oracles.keys() - set(missing))
     steps += [_into(update.oracles, oracle_id, plans.oracle(parts, oracle_id)) for oracle_id in asked]
@@ -126,7 +129,8 @@ def catch_up(
     for oracle_id, (timestamp, value) in dirty.readings.items():
         if oracle_id not in update.oracles and (read := records.oracles.get(oracle_id)):
             update.oracles[oracle_id] = replace(read, state=replace(read.state, timestamp=timestamp, value=value))
-    yield from _new_vault_markets(parts, update, records.vault_markets, records.oracles)
+    known = records.vault_markets.keys() | records.unread_markets
+    yield from _new_vault_markets(parts, update, known, records.oracles)
     return update
 
 
@@ -167,31 +171,28 @@ def _polled(records: Records, update: Update, already: Iterable[str]) -> Iterato
             yield _follow(records.parts, oracle_id, read, update)
     for v_token, market in records.vault_markets.items():
         yield _into(update.vault_markets, v_token, vault_plans.vault_units(records.parts, market))
+    for v_token in records.unread_markets:
+        yield _into(update.vault_markets, v_token, vault_plans.vault_market(records.parts, v_token))
 
 
 def _follow(parts: Wiring, oracle_id: str, read: OracleRead, update: Update) -> Plan[None]:
     """Read a Chainlink oracle again if its feed's proxy has moved to another aggregator."""
+    if read.aggregator == read.feed:
+        return
     results = yield [abi.AGGREGATOR.at(read.feed)]
-    if (abi.AGGREGATOR.optional(results[0]) or ZERO_ADDRESS) != read.aggregator:
+    if abi.AGGREGATOR.optional(results[0]) != read.aggregator:
         update.oracles[oracle_id] = yield from plans.oracle(parts, oracle_id)
 
 
-def _new_vault_markets(
-    parts: Wiring, update: Update, known: Mapping[str, VaultMarket], known_oracles: Iterable[str]
-) -> Plan[None]:
+def _new_vault_markets(parts: Wiring, update: Update, known: Iterable[str], known_oracles: Iterable[str]) -> Plan[None]:
     """Read the lending markets that an account has entered for the first time, and the oracles that bound swaps."""
     if parts.comptroller == ZERO_ADDRESS:
         return
-    entered = {
-        v_token: None
-        for one in update.accounts.values()
-        if one and one.vault
-        for v_token, _ in one.vault.balances
-        if v_token not in known
-    }
-    markets = yield from together(vault_plans.vault_market(parts, v_token) for v_token in entered)
-    update.vault_markets |= {market.v_token: market for market in markets}
-    swaps = {market.swap_oracle_id for market in markets if market.swap_oracle_id}
+    held = (one.vault.balances for one in update.accounts.values() if one and one.vault)
+    entered = {v_token: None for balances in held for v_token, _ in balances}
+    new_markets = [v_token for v_token in entered if v_token not in known]
+    yield from together(_into(update.vault_markets, key, vault_plans.vault_market(parts, key)) for key in new_markets)
+    swaps = {market.swap_oracle_id for market in update.vault_markets.values() if market and market.swap_oracle_id}
     new = swaps - update.oracles.keys() - set(known_oracles)
     yield from together(_into(update.oracles, oracle_id, plans.oracle(parts, oracle_id)) for oracle_id in new)
 

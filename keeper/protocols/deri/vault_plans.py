@@ -30,8 +30,8 @@ def vault(parts: Wiring, address: str) -> Plan[VaultState]:
     )
 
 
-def vault_market(parts: Wiring, v_token: str) -> Plan[VaultMarket]:
-    """A Venus market, and how the pool's swapper would turn its underlying into B0."""
+def vault_market(parts: Wiring, v_token: str) -> Plan[VaultMarket | None]:
+    """A Venus market, and how the pool's swapper would turn its underlying into B0. See ``vault_units`` for None."""
     results = yield [
         abi.UNDERLYING.at(v_token),
         abi.MAX_SLIPPAGE_RATIO.at(parts.swapper),
@@ -64,17 +64,20 @@ def vault_market(parts: Wiring, v_token: str) -> Plan[VaultMarket]:
     return (yield from vault_units(parts, market))
 
 
-def vault_units(parts: Wiring, market: VaultMarket) -> Plan[VaultMarket]:
-    """The market's rate, price and collateral factor: what changes with every block."""
+def vault_units(parts: Wiring, market: VaultMarket) -> Plan[VaultMarket | None]:
+    """The market's rate, price and collateral factor: what changes with every block.
+
+    None where one of them can't be read (Venus refuses a price that is too old): then no vault that has entered the
+    market can be valued, by the contract either.
+    """
     token = abi.address_word(market.v_token)
     results = yield [
         abi.EXCHANGE_RATE_STORED.at(market.v_token),
         abi.UNDERLYING_PRICE.at(parts.price_oracle, token),
         abi.COMPTROLLER_MARKETS.at(parts.comptroller, token),
     ]
-    return replace(
-        market,
-        exchange_rate_stored=abi.EXCHANGE_RATE_STORED.answer(results[0], market.v_token),
-        oracle_price=abi.UNDERLYING_PRICE.answer(results[1], parts.price_oracle),
-        collateral_factor=abi.COMPTROLLER_MARKETS.answer(results[2], parts.comptroller)[1],
-    )
+    rate, price = abi.EXCHANGE_RATE_STORED.optional(results[0]), abi.UNDERLYING_PRICE.optional(results[1])
+    listed = abi.COMPTROLLER_MARKETS.optional(results[2])
+    if rate is None or price is None or listed is None:
+        return None
+    return replace(market, exchange_rate_stored=rate, oracle_price=price, collateral_factor=listed[1])
