@@ -19,6 +19,8 @@ from keeper.errors import ChainError
 from keeper.model import Header, Liquidation, Outcome, OutcomeState
 from keeper.store.journal import Journal
 
+ERRAND = "errand"
+"""The note of an errand's intent in the journal: it is no liquidation, and earns nothing."""
 PATIENCE_S = 300.0
 LOOK_S = 0.25
 _ON_ITS_WAY = (OutcomeState.INTENDED, OutcomeState.SENT, OutcomeState.REPLACED)
@@ -57,7 +59,7 @@ class Errands:
         reward_wei = gas_limit * self._max_fee_wei
         now_ns = time.perf_counter_ns()
         item = Liquidation(
-            market, name, to, data, gas_limit, 0, reward_wei, now_ns, now_ns, head.number + 1, note="errand"
+            market, name, to, data, gas_limit, 0, reward_wei, now_ns, now_ns, head.number + 1, note=ERRAND
         )
         await self._lane.submit([item], head)
         try:
