@@ -11,6 +11,7 @@ import structlog
 
 from keeper.chain.answers import Json, RpcError, TimedOutError, asks_for_less, octets, text
 from keeper.chain.multicall import AGGREGATE3_CODE, MULTICALL3, decode_aggregate3, encode_aggregate3
+from keeper.chain.portion import Portion
 from keeper.chain.rpc import Rpc
 from keeper.model import ReadCall, ReadResult
 
@@ -31,14 +32,14 @@ _TUPLE_DATA = 6 * 32
 class PinnedReader:
     """``keeper.model.Reader`` over an ``Rpc``: ``aggregate3`` by ``eth_call`` at a block hash (EIP-1898).
 
-    The size of a batch follows what the node takes: halved when it refuses or is slow, doubled while it is quick.
+    The size of a batch follows what the node takes, and takes quickly.
     """
 
     def __init__(self, rpc: Rpc, multicall: str = MULTICALL3) -> None:
         self._rpc = rpc
         self._multicall = multicall
         self._deployed: bool | None = None
-        self._size = FIRST_SIZE
+        self._portion = Portion(FIRST_SIZE, LARGEST_SIZE)
 
     async def read(self, calls: Sequence[ReadCall], block_hash: str) -> list[ReadResult]:
         """Answer every call as of that block, in the order asked.
@@ -70,7 +71,7 @@ class PinnedReader:
         """Take as many as the node takes at a time; empty when none is left."""
         batch: list[int] = []
         data = 0
-        while waiting and len(batch) < self._size:
+        while waiting and len(batch) < self._portion.size:
             data += len(calls[waiting[0]].data) + _TUPLE_DATA
             if batch and data > LARGEST_DATA:
                 break
@@ -112,16 +113,14 @@ class PinnedReader:
         took = time.monotonic() - began
         results = decode_aggregate3(octets(answer), len(calls))
         if took > AIM_S:
-            self._size = max(1, min(self._size, len(calls)) * 2 // 3)
-        elif took < AIM_S / 4 and len(calls) >= self._size:
-            self._size = min(self._size * 2, LARGEST_SIZE)
+            self._shrink(len(calls), f"{len(calls)} calls took {took:.1f} s")
+        else:
+            self._portion.took(len(calls))
         return results
 
     def _shrink(self, tried: int, came: str) -> None:
-        smaller = max(1, tried // 2)
-        if smaller < self._size:
-            self._size = smaller
-            log.info("reads.batch-shrunk", size=smaller, came=came)
+        if self._portion.refused(tried):
+            log.info("reads.batch-shrunk", size=self._portion.size, came=came)
 
 
 def _halves(part: list[int]) -> list[list[int]]:

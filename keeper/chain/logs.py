@@ -8,6 +8,7 @@ import structlog
 
 from keeper.chain.answers import Json, RpcError, TimedOutError, UnreachableError, asks_for_less, items
 from keeper.chain.blocks import BloomFilter, filter_params, header_of, logs_of
+from keeper.chain.portion import Portion
 from keeper.chain.rpc import Link, Rpc
 from keeper.errors import ChainError
 from keeper.model import Header, Log, LogFilter
@@ -24,7 +25,7 @@ class LogFetcher:
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
-        self._range: dict[Link, int] = {}
+        self._portion: dict[Link, Portion] = {}
         self._bloom_true: dict[Link, bool] = {}
         """By endpoint: its bloom held a log that was there (True), or did not (False)."""
 
@@ -72,21 +73,20 @@ class LogFetcher:
             return ()
         params = filter_params(wanted)
         found: list[Json] = []
+        portion = self._portion.setdefault(link, Portion(FIRST_RANGE, LARGEST_RANGE))
         at = first
         while at <= head.number:
-            size = self._range.get(link, FIRST_RANGE)
-            last = min(at + size - 1, head.number)
+            last = min(at + portion.size - 1, head.number)
             bounds: dict[str, Json] = {"fromBlock": hex(at), "toBlock": hex(last)}
             try:
                 answer = await self._rpc.request("eth_getLogs", [params | bounds], link=link, timeout_s=LOGS_S)
             except (RpcError, TimedOutError) as error:
                 if last == at or (isinstance(error, RpcError) and not asks_for_less(error)):
                     raise
-                self._range[link] = max(1, (last - at + 1) // 2)
-                log.info("logs.range-shrunk", endpoint=link.name, blocks=self._range[link], came=error.came)
+                if portion.refused(last - at + 1):
+                    log.info("logs.range-shrunk", endpoint=link.name, blocks=portion.size, came=error.came)
                 continue
-            if last - at + 1 == size:
-                self._range[link] = min(size * 2, LARGEST_RANGE)
+            portion.took(last - at + 1)
             found += items(answer)
             at = last + 1
         answer = await self._rpc.request("eth_getBlockByNumber", [hex(head.number), False], link=link)

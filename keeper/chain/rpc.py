@@ -315,7 +315,11 @@ class Rpc:
         if all(isinstance(error, UnreachableError) for error in found):
             raise ChainError(
                 f"at least one endpoint of chain {self.chain_id} to answer",
-                "; ".join(str(error.came) for error in found if isinstance(error, UnreachableError))
+                "; ".join(
+                    f"{link.name}: {error.came}"
+                    for link, error in zip(self.links, found, strict=True)
+                    if isinstance(error, UnreachableError)
+                )
                 or "none is configured",
                 "check the endpoints and the network",
             )

@@ -51,7 +51,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
 
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/{path:.*}", handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
