@@ -91,6 +91,10 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the live table; what is printed from now on stays."""
         if self._live.is_started:
             self._live.stop()
 
