@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from keeper.fixed import ONE
@@ -11,14 +11,16 @@ from keeper.protocols.deri.readings import Unread, apply_signatures
 from keeper.protocols.deri.settle import (
     UNQUALIFIED,
     Closed,
+    Decision,
     Refused,
     Settlement,
     SymbolSettlement,
     after,
+    decide,
     liquidate,
     pool_revert,
 )
-from keeper.protocols.deri.state import MarketState, OracleState
+from keeper.protocols.deri.state import MarketState
 from keeper.protocols.deri.symbols import Prepared, prepare
 from scripts.vectorcheck import deri_schema
 from scripts.vectorcheck.document import Node, require_schema
@@ -113,14 +115,19 @@ def _outcome(
         recorded = node.get(key)
         computed = getattr(result.pool, attribute) if isinstance(result, Closed) else None
         one.same(key, recorded.integer if recorded is not None else None, computed)
-    _same_redemptions(one, node, snapshot, market, prepared_oracles(snapshot, market))
+    _same_redemptions(one, node, snapshot, market)
+    account = market.accounts.get(p_token_id)
+    if account is not None and not reverts:
+        _same_decision(one, decide(prepared, account), result)
     return one
 
 
-def prepared_oracles(snapshot: Node, market: MarketState) -> Mapping[str, OracleState]:
-    """The oracles once the submitted signatures are in."""
-    oracles = apply_signatures(market.oracles, deri_schema.signatures(snapshot))
-    return market.oracles if isinstance(oracles, Unread) else oracles
+def _same_decision(one: Comparison, decision: Decision, result: Closed | Refused) -> None:
+    """The short road to a verdict, which the keeper takes, ends where the long one does."""
+    one.same("decision", result.reason if isinstance(result, Refused) else "", decision.reason)
+    if (settlement := result.settlement) is not None:
+        one.same("decision's margin", settlement.margin + settlement.trader_pnl, decision.margin)
+        one.same("decision's requirement", settlement.trader_maintenance_margin_required, decision.required)
 
 
 def _call(node: Node, market: MarketState, prepared: Prepared, reverts: str) -> tuple[Closed | Refused, bool]:
@@ -173,9 +180,7 @@ def _row_value(symbol: SymbolSettlement, key: str) -> object:
     return getattr(symbol, attribute) if attribute is not None else f"a field {key!r} that is not known"
 
 
-def _same_redemptions(
-    one: Comparison, node: Node, snapshot: Node, market: MarketState, oracles: Mapping[str, OracleState]
-) -> None:
+def _same_redemptions(one: Comparison, node: Node, snapshot: Node, market: MarketState) -> None:
     """What came out of the vault: at least what the stored rate says, and swapped as the stand-in router swaps."""
     redemptions = node.get("redemptions")
     account = market.accounts.get(node["pTokenId"].integer)
