@@ -61,7 +61,7 @@ from keeper.chain.settlement import Settlement
 from keeper.chain.signer import Signer
 from keeper.chain.transaction import Fees
 from keeper.errors import ChainError, StoreError
-from keeper.model import Header, Liquidation, Outcome, Timed, untimed
+from keeper.model import Header, Liquidation, Outcome, OutcomeState, Timed, untimed
 from keeper.store.journal import Intent, Journal
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ class Lane:
             Pauses(),
             claims if claims is not None else {},
             realised,
-            outcomes,
+            self._hear,
             alert,
             clock,
             timed,
@@ -134,6 +134,7 @@ class Lane:
         self._fee_watch = FeeWatch(node, settings.fees, self._data_fee)
         self._relays = relays or {}
         self._losses: dict[str, int] = {}
+        self._outcomes = outcomes
         self._unaffordable_wei = 0
         """What the last liquidation would have cost that the budget or the wallet refused."""
         self._unheard = False
@@ -372,6 +373,11 @@ class Lane:
             await self._journal.skip(self.address, item.market, item.account, reason, item.reward_b0, item.number)
         except StoreError as error:
             self._books.raise_alert("journal", str(error))
+
+    def _hear(self, outcome: Outcome) -> None:
+        if outcome.state is OutcomeState.MINED:
+            self._losses.pop(outcome.market, None)
+        self._outcomes(outcome)
 
     # Tending what is in flight
 
