@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,8 +17,11 @@ from keeper.devnet.anvil import Anvil
 from keeper.devnet.deri import DeriDevnet
 from keeper.devnet.deri_deploy import deri_market
 from keeper.devnet.deri_world import full_pool, three_futures
-from keeper.protocols.deri import settle
+from keeper.errors import ChainError
+from keeper.model import ReadCall, ReadResult
+from keeper.protocols.deri import abi, settle
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.deri.shadow import ANYBODY
 from keeper.protocols.deri.state import AccountState
 from keeper.protocols.deri.symbols import Prepared
 from tests.chain.following import Follower, following
@@ -139,6 +144,87 @@ async def test_the_policy_may_be_to_send_all_the_same(lite: DeriDevnet, monkeypa
             assert await market.shadow.check(follower.reader) > 0
         assert market.shadow.mismatches > 0
         assert not market.shadow.stopped
+
+
+class Mute:
+    """A node that can't simulate until it is told to."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.broken = True
+        self.asked = 0
+        self._simulator = simulator
+
+    def was_asked(self, times: int) -> bool:
+        return self.asked == times
+
+    async def simulate(
+        self,
+        calls: Sequence[ReadCall],
+        *,
+        sender: str,
+        block_hash: str,
+        number: int,
+        timestamp: int,
+        code: Mapping[str, bytes],
+    ) -> list[ReadResult]:
+        self.asked += 1
+        if self.broken:
+            raise ChainError("a simulation", "the node has no overrides", "use another node")
+        return await self._simulator.simulate(
+            calls, sender=sender, block_hash=block_hash, number=number, timestamp=timestamp, code=code
+        )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.005)
+
+
+async def test_each_head_has_a_check_and_a_node_that_cannot_is_told_once(lite: DeriDevnet) -> None:
+    async with shadowed(lite) as (market, follower):
+        node = Mute(Simulator(follower.rpc))
+        market.shadow.ask(node)
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(market.shadow.run())
+                for asked in (1, 2, 3):
+                    await lite.node.mine(1)
+                    await follower.follow()
+                    await until(partial(node.was_asked, asked))
+                node.broken = False
+                await lite.node.mine(1)
+                await follower.follow()
+                await until(lambda: market.shadow.checked > 0)
+                running.cancel()
+        assert [entry["event"] for entry in logs] == ["the chain can't be asked for its verdicts"]
+        assert not market.shadow.stopped
+
+
+async def test_a_node_that_reverts_is_told_from_one_that_cannot(lite: DeriDevnet) -> None:
+    async with shadowed(lite) as (market, follower):
+        head = market.mirror.head
+        ask = Simulator(follower.rpc).simulate
+        manager, pool = lite.symbol_manager.address, lite.pool.address
+        calls = [ReadCall(manager, abi.SYMBOLS_LENGTH.selector), ReadCall(pool, abi.LIQUIDATE + bytes(96))]
+        results = await ask(
+            calls, sender=pool, block_hash=head.hash, number=head.number + 1, timestamp=head.timestamp + 1, code={}
+        )
+        assert results[0] == ReadResult(True, abi.uint_word(3))
+        assert not results[1].ok
+        # With a privileger that lets everybody pass, the next check is the one that fails.
+        privileger = market.mirror.wiring.privileger
+        [passed] = await ask(
+            calls[1:],
+            sender=pool,
+            block_hash=head.hash,
+            number=head.number + 1,
+            timestamp=head.timestamp + 1,
+            code={privileger: ANYBODY},
+        )
+        assert abi.revert_reason(results[1].data) != abi.revert_reason(passed.data)
+        with pytest.raises(ChainError):
+            await ask(calls, sender=pool, block_hash="0x" + "ab" * 32, number=1, timestamp=1, code={})
 
 
 async def test_every_account_has_its_turn(lite: DeriDevnet) -> None:
