@@ -123,3 +123,21 @@ def test_with_a_vault_the_reward_is_a_lower_bound() -> None:
     with_interest = liquidate(prepared, one, (80 * ONE + 10**9,))
     assert isinstance(with_interest, Closed)
     assert POOL.min_liquidation_reward < judged.reward_b0 <= with_interest.reward_b0
+
+
+def test_a_unit_that_truncation_takes_within_the_window_is_found() -> None:
+    # A long and a short in two symbols whose funding runs alike but was last stored at different seconds: the sum stays
+    # level but for a unit that comes and goes with the truncation of each.
+    one, other = symbol(net_volume=7 * ONE), symbol(net_volume=7 * ONE)
+    other = replace(
+        other,
+        params=replace(other.params, symbol_id="0x07e4"),
+        state=replace(other.state, funding_timestamp=NOW - 137),
+    )
+    state = market(one, other)
+    hedged = account(0, long(), long(-ONE, held="0x07e4"))
+    slacks = {second: _slack_at(second, hedged, state) for second in range(NOW, NOW + 60)}
+    start = next(t for t in range(NOW, NOW + 57) if slacks[t + 1] < min(slacks[t], slacks[t + 3]))
+    under = replace(hedged, amount_b0=-slacks[start + 1] - 1)
+    judged = _outlook(state, start, start + 3).judge(under)
+    assert judged.verdict is Verdict.MARGINAL
