@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from eth_utils import keccak
-
-from keeper.chain.answers import RpcError, octets
-from keeper.chain.receipts import Node
-from keeper.chain.transport import Call
+from keeper.chain.receipts import Node, words
 from keeper.errors import ChainError
 
 ENVELOPE_BYTES = 80
@@ -94,7 +90,7 @@ class ArbitrumDataFee:
         return size * self._per_byte_wei * self._MARGIN_PERCENT // 100 // max(base_fee_wei, 1)
 
     async def refresh(self, node: Node) -> None:
-        [prices] = await _words(node, self.GAS_INFO, ("getPricesInWei()",))
+        [prices] = await words(node, self.GAS_INFO, ("getPricesInWei()",))
         if len(prices) < 2:
             raise ChainError(
                 "ArbGasInfo.getPricesInWei to answer", "it did not", "check that this is an Arbitrum chain"
@@ -111,22 +107,8 @@ DATA_FEES: Mapping[str, Callable[[], DataFee]] = {
 
 async def _read(node: Node, to: str, signatures: Sequence[str]) -> list[int]:
     """The first word that each getter answers."""
-    answers = await _words(node, to, signatures)
-    for signature, words in zip(signatures, answers, strict=True):
-        if not words:
+    answers = await words(node, to, signatures)
+    for signature, answer in zip(signatures, answers, strict=True):
+        if not answer:
             raise ChainError(f"{to} to answer {signature}", "it did not", "check data_fee against the kind of chain")
-    return [words[0] for words in answers]
-
-
-async def _words(node: Node, to: str, signatures: Sequence[str]) -> list[list[int]]:
-    calls: list[Call] = [
-        ("eth_call", [{"to": to, "data": "0x" + keccak(text=signature)[:4].hex()}, "latest"])
-        for signature in signatures
-    ]
-    found = []
-    for answer in await node.batch(calls):
-        if isinstance(answer, RpcError):
-            raise answer
-        data = octets(answer)
-        found.append([int.from_bytes(data[at : at + 32], "big") for at in range(0, len(data), 32)])
-    return found
+    return [answer[0] for answer in answers]

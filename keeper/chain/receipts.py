@@ -1,4 +1,4 @@
-"""What the chain says about our transactions: counts, receipts, and why a call would revert."""
+"""What the chain says when it is asked directly: counts, receipts, plain getters, and why a call would revert."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eth_utils import to_checksum_address
+from eth_utils import keccak, to_checksum_address
 
 from keeper.chain.answers import Json, RpcError, fields, items, octets, quantity, text
 from keeper.chain.transport import Call
@@ -89,6 +89,16 @@ async def revert_data(node: Node, sender: str, intent: Intent, receipt: Receipt)
         if isinstance(answer, RpcError) and answer.revert_data:
             return answer.revert_data
     return b""
+
+
+async def words(node: Node, to: str, signatures: Sequence[str]) -> list[list[int]]:
+    """What getters answer now, as unsigned words; none from an address without code. Raises ``ChainError``."""
+    calls: list[Call] = [
+        ("eth_call", [{"to": to, "data": "0x" + keccak(text=signature)[:4].hex()}, "latest"])
+        for signature in signatures
+    ]
+    data = [octets(_answer(answer)) for answer in await node.batch(calls)]
+    return [[int.from_bytes(each[at : at + 32], "big") for at in range(0, len(each), 32)] for each in data]
 
 
 def _is_answer(answer: Json | RpcError) -> bool:

@@ -174,3 +174,16 @@ async def _sqlite(path: Path, *statements: str) -> None:
                 connection.execute(statement)
 
     await asyncio.to_thread(run)
+
+
+async def test_a_checkpoint_moves_the_log_into_the_file(journal: Journal, tmp_path: Path) -> None:
+    for number in range(200):
+        made = intent(journal)
+        await journal.intend([made], [signed(made, number, f"0x{number}")])
+    before = await asyncio.to_thread(_size, tmp_path / "journal")
+    await journal.checkpoint()
+    assert await asyncio.to_thread(_size, tmp_path / "journal") > before
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
