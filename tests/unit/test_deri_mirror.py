@@ -145,6 +145,18 @@ async def test_an_account_without_code_answers_nothing_and_is_refused(lite: Cont
         await Mirror("test", POOL, ()).bootstrap(lite, header())
 
 
+async def test_an_oracle_manager_without_code_is_refused(lite: Contracts) -> None:
+    lite.overrides[ORACLE_MANAGER, abi.GET_ORACLE.at("", bytes(32)).data] = b""
+    with pytest.raises(ProtocolError, match=ORACLE_MANAGER):
+        await Mirror("test", POOL, ()).bootstrap(lite, header())
+
+
+async def test_a_privileger_without_code_is_refused(lite: Contracts) -> None:
+    lite.overrides[PRIVILEGER, abi.DERI.selector] = b""
+    with pytest.raises(ProtocolError, match=f"{PRIVILEGER} to answer deri"):
+        await Mirror("test", POOL, ()).bootstrap(lite, header())
+
+
 async def test_a_manager_that_serves_another_pool_is_refused(lite: Contracts) -> None:
     other = made_up("another pool")
     lite.overrides[MANAGER, abi.POOL.selector] = abi.address_word(other)

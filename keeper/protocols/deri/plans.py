@@ -133,7 +133,12 @@ def wiring(pool: str) -> Plan[Wiring]:
     vault_implementation = abi.VAULT_IMPLEMENTATION.optional(results[-1])
     flavour = Flavour.LITE if vault_implementation is None else Flavour.FULL
 
-    checks = [abi.POOL.at(manager), abi.SYMBOLS_LENGTH.at(manager), abi.TOTAL_MINTED.at(p_token)]
+    checks = [
+        abi.POOL.at(manager),
+        abi.SYMBOLS_LENGTH.at(manager),
+        abi.TOTAL_MINTED.at(p_token),
+        abi.GET_ORACLE.at(oracle_manager, bytes(32)),
+    ]
     if privileger != ZERO_ADDRESS:
         checks.append(abi.DERI.at(privileger))
     results = yield checks
@@ -145,7 +150,9 @@ def wiring(pool: str) -> Plan[Wiring]:
         )
     abi.SYMBOLS_LENGTH.answer(results[1], manager)
     abi.TOTAL_MINTED.answer(results[2], p_token)
-    deri = abi.DERI.answer(results[3], privileger) if privileger != ZERO_ADDRESS else ZERO_ADDRESS
+    if results[3].ok:  # it may refuse an id that it does not know, but not answer nothing
+        abi.GET_ORACLE.answer(results[3], oracle_manager)
+    deri = abi.DERI.answer(results[4], privileger) if privileger != ZERO_ADDRESS else ZERO_ADDRESS
     parts = Wiring(pool, flavour, manager, p_token, oracle_manager, privileger, deri, token_b0)
     if vault_implementation is None:
         return parts
