@@ -47,6 +47,8 @@ class AnvilOptions:
     fork_block_number: int | None = None
     code_size_limit: bool = True
     """False lifts the limit of EIP-170."""
+    prune_history: int | None = None
+    """States of past blocks to keep. With large markets, keeping all of them slows every block."""
     order: str | None = None
     """How pending transactions are ordered: ``fees`` or ``fifo``."""
     host: str = "127.0.0.1"
@@ -68,6 +70,7 @@ class AnvilOptions:
             "--fork-url": self.fork_url,
             "--fork-block-number": self.fork_block_number,
             "--order": self.order,
+            "--prune-history": self.prune_history,
         }
         arguments = ["--color", "never", "--no-request-size-limit"]
         for name, value in given.items():

@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_PATIENCE = 3
+"""A price in the settings' way makes them wait for this many times their rhythm at most."""
 _TOPICS = events.POSITION_TOPICS | events.TOKEN_TOPICS
 _ALL_TOPICS = _TOPICS | {events.SET_LIQUIDATOR, events.ANSWER_UPDATED, events.PRICE_UPDATE}
 _PARAMS = (
@@ -151,13 +153,14 @@ class Mirror:
         told = self._told(advance)
         self._mark(advance)
         dirty = self._dirty
-        due = head.timestamp - self._settings_at >= self._settings_every_s
-        nothing_else = not (dirty.positions or dirty.tokens or dirty.settings or dirty.prices or self._behind or due)
-        if nothing_else and advance.logs and self.feeds.knows(advance.logs, self.wiring):
+        age_s = head.timestamp - self._settings_at
+        overdue = age_s >= _PATIENCE * self._settings_every_s
+        unread = dirty.positions or dirty.tokens or dirty.settings or dirty.prices or self._behind or overdue
+        if not unread and advance.logs and self.feeds.knows(advance.logs, self.wiring):
             self.feeds.move(advance.logs, self.wiring, head.timestamp)
             self._head = head
             return
-        dirty.settings |= due
+        dirty.settings |= age_s >= self._settings_every_s
         dirty.prices = True
         dirty.rounds |= bool(advance.undone)
         self._behind = True
