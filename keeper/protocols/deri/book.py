@@ -134,8 +134,8 @@ class Book:
         """
         blocked = self._blocked(first, last)
         slack = self._lower_bound(first, last, blocked)
-        if blocked:
-            slack[self._holding(blocked)] = np.inf
+        barred = self._holding(blocked)
+        slack[barred] = np.inf
         found = np.flatnonzero(slack < 0.0)
         ids = self._ids
         candidates = [ids[column] for column in found[np.argsort(slack[found])].tolist()]
@@ -147,8 +147,7 @@ class Book:
         ]
         if self._unscreened or wild:
             extra = set(self._unscreened)
-            for column in np.flatnonzero(self._holding(wild)):
-                extra.add(self._ids[column])
+            extra.update(ids[column] for column in np.flatnonzero(self._holding(wild) & ~barred).tolist())
             candidates += sorted(extra.difference(candidates))
         return Screen(tuple(candidates), blocked)
 
@@ -156,7 +155,7 @@ class Book:
         """The accounts that hold what a screen found blocked, with the reason (the first, if there are several)."""
         reasons: dict[int, str] = {}
         for held, reason in screen.blocked.items():
-            for column in np.flatnonzero(self._holding((held,))):
+            for column in np.flatnonzero(self._holding((held,))).tolist():
                 reasons.setdefault(self._ids[column], reason)
         return reasons
 
