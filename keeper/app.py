@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +31,15 @@ from keeper.engine.recovery import rebuild, recover
 from keeper.errors import ChainError, ConfigError, KeeperError, StoreError
 from keeper.model import Header, LogFilter, Outcome, OutcomeState
 from keeper.ops.logs import Secrets
+from keeper.ops.picture import Following
+from keeper.ops.station import Station
 from keeper.protocols.market import Market, Row
-from keeper.protocols.registry import contract_of, make_market, worth_of
-from keeper.settings import ChainSettings, MarketSettings, Mode, Settings
+from keeper.protocols.registry import contract_of, figures_of, listen, make_market, worth_of
+from keeper.settings import ChainSettings, DeriSettings, MarketSettings, Mode, Settings
 from keeper.store.hold import hold
 from keeper.store.journal import Journal
 from keeper.store.mirror import Identity, MirrorStore
+from keeper.views import Level
 
 _log = structlog.get_logger(__name__)
 
@@ -57,13 +61,21 @@ class Chain:
     clock: Clock
     executor: Executor
     head: Header
+    hear: Callable[[Outcome], None]
+    """Is told every outcome, for people."""
     loops: dict[str, MarketLoop] = field(default_factory=dict)
+    following: dict[str, Following] = field(default_factory=dict)
+    seen_at: float = field(default_factory=time.monotonic)
+    """When the head was seen, in ``time.monotonic()`` seconds."""
+    tended: int = 0
+    """The last head at which the lanes have done their work."""
     _heads: asyncio.Queue[Header] = field(default_factory=asyncio.Queue)
 
     def saw(self, head: Header) -> None:
         """A market has followed the chain to ``head``; the first to say so moves clock and lanes."""
         if head.hash != self.head.hash and head.number >= self.head.number:
             self.head = head
+            self.seen_at = time.monotonic()
             self.clock.observe(head)
             self._heads.put_nowait(head)
 
@@ -74,9 +86,13 @@ class Chain:
             while not self._heads.empty():
                 head = self._heads.get_nowait()
             await self.executor.on_head(head)
+            self.tended = head.number
 
     def tell(self, outcome: Outcome) -> None:
         """What became of a liquidation, to its market's loop and to the log."""
+        self.hear(outcome)
+        if (loop := self.loops.get(outcome.market)) is not None:
+            loop.on_outcome(outcome)
         if outcome.state is OutcomeState.SKIPPED:
             return
         _log.info(
@@ -90,8 +106,6 @@ class Chain:
             gas_used=outcome.gas_used,
             fee_wei=outcome.fee_wei,
         )
-        if (loop := self.loops.get(outcome.market)) is not None:
-            loop.on_outcome(outcome)
 
 
 async def run(settings: Settings, secrets: Secrets) -> None:
@@ -126,30 +140,40 @@ def _first(errors: BaseExceptionGroup[KeeperError]) -> KeeperError:
 
 async def _work(settings: Settings, secrets: Secrets) -> None:
     _keep_secret(settings, secrets)
+    prices = {name: worth_of(market).native_price_e18 for name, market in settings.markets.items()}
+    station = Station(settings, secrets, figures_of=figures_of, native_price_e18=prices)
     async with AsyncExitStack() as stack:
         stack.enter_context(hold(settings.store.path))
+        await stack.enter_async_context(station)
         journal = await Journal.open(settings.store.path)
         stack.push_async_callback(journal.close)
         markets: dict[str, Market] = {}
         used = {market.chain for market in settings.markets.values()}
-        chains = {name: await _open_chain(name, settings, journal, markets, stack) for name in sorted(used)}
+        chains = {name: await _open_chain(name, settings, journal, markets, station, stack) for name in sorted(used)}
+        station.watch(chains)
         for name, wanted in settings.markets.items():
             chain = chains[wanted.chain]
             markets[name] = make_market(
                 name, wanted, chain.executor.senders(), Simulator(chain.rpc), PastLogs(chain.rpc)
             )
+            listen(markets[name], station.stakes)
         async with asyncio.TaskGroup() as tasks:
             for chain in chains.values():
                 tasks.create_task(chain.tend(), name=f"{chain.name}.lanes")
             for name, wanted in settings.markets.items():
                 chain = chains[wanted.chain]
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
-                follower = _Follower(markets[name], wanted, chain, journal, store)
+                follower = _Follower(markets[name], wanted, chain, journal, store, station)
                 tasks.create_task(follower.run(), name=f"{name}.heads")
 
 
 async def _open_chain(
-    name: str, settings: Settings, journal: Journal, markets: dict[str, Market], stack: AsyncExitStack
+    name: str,
+    settings: Settings,
+    journal: Journal,
+    markets: dict[str, Market],
+    station: Station,
+    stack: AsyncExitStack,
 ) -> Chain:
     """Reach a chain, check that it is the right one, and make ready who sends on it."""
     wanted = settings.chains[name]
@@ -157,9 +181,11 @@ async def _open_chain(
     head = header_of(fields(await rpc.request("eth_getBlockByNumber", ["latest", False])))
     clock = Clock(wanted.clock_slack_seconds)
     clock.observe(head)
-    chain = Chain(name, wanted, rpc, PinnedReader(rpc), clock, Observer("", lambda outcome: None), head)
+    chain = Chain(
+        name, wanted, rpc, PinnedReader(rpc), clock, Observer("", lambda outcome: None), head, station.outcome
+    )
     if settings.mode is Mode.LIVE:
-        chain.executor = await _lanes(chain, journal, markets, stack)
+        chain.executor = await _lanes(chain, journal, markets, station, stack)
     else:
         liquidator = wanted.signers[0].address if wanted.signers else wanted.liquidator
         if liquidator is None:
@@ -171,7 +197,9 @@ async def _open_chain(
     return chain
 
 
-async def _lanes(chain: Chain, journal: Journal, markets: dict[str, Market], stack: AsyncExitStack) -> LiveExecutor:
+async def _lanes(
+    chain: Chain, journal: Journal, markets: dict[str, Market], station: Station, stack: AsyncExitStack
+) -> LiveExecutor:
     """One lane for each signer, reconciled with the chain."""
     settings = lane_settings_of(chain.settings)
     claims: Claims = {}
@@ -188,7 +216,7 @@ async def _lanes(chain: Chain, journal: Journal, markets: dict[str, Market], sta
             claims=claims,
             realised=lambda outcome: markets[outcome.market].realised_reward_b0(outcome, outcome.logs),
             outcomes=chain.tell,
-            alert=_alert,
+            timed=station.metrics.timed,
         )
         await lane.start(chain.head)
         lanes.append(lane)
@@ -209,16 +237,31 @@ class _Follower:
     """Follows the chain for one market: keeps its mirror's store, and starts over when history is lost."""
 
     def __init__(
-        self, market: Market, settings: MarketSettings, chain: Chain, journal: Journal, store: MirrorStore
+        self,
+        market: Market,
+        settings: MarketSettings,
+        chain: Chain,
+        journal: Journal,
+        store: MirrorStore,
+        station: Station,
     ) -> None:
         self._market = market
         self._chain = chain
         self._store = store
         self._heads = Heads(chain.rpc, LogFilter(frozenset()), silence_blocks=chain.settings.silence_blocks)
         self._loop = MarketLoop(
-            market, chain.reader, chain.clock, chain.executor, journal, worth_of(settings), self._save
+            market,
+            chain.reader,
+            chain.clock,
+            chain.executor,
+            journal,
+            worth_of(settings),
+            self._save,
+            station.metrics.timed,
         )
         chain.loops[market.name] = self._loop
+        chain.following[market.name] = self._heads
+        self._station = station
         self._unwritten: list[Row] = []
         self._saved = 0
         self._failing = False
@@ -263,10 +306,12 @@ class _Follower:
         except StoreError as error:
             if not self._failing:
                 _log.error("store unwritable", market=self._market.name, error=str(error))
+                self._station.condition("store-unwritable", "store", Level.CRITICAL, str(error))
             self._failing = True
             return
         if self._failing:
             _log.info("store writable", market=self._market.name)
+            self._station.condition("store-unwritable", "store", Level.CRITICAL, None)
         self._failing = False
         self._unwritten = []
         self._saved = head.number
@@ -276,10 +321,8 @@ def _keep_secret(settings: Settings, secrets: Secrets) -> None:
     for chain in settings.chains.values():
         for url in (*chain.endpoints, *filter(None, (chain.private_relay,))):
             secrets.add_url(url)
-
-
-def _alert(name: str, sentence: str | None) -> None:
-    if sentence is None:
-        _log.info("alert cleared", alert=name)
-    else:
-        _log.warning("alert", alert=name, detail=sentence)
+        for signer in filter(None, (entry.remote for entry in chain.signers)):
+            secrets.add_url(signer)
+    for market in settings.markets.values():
+        for url in market.price_servers if isinstance(market, DeriSettings) else ():
+            secrets.add_url(url)

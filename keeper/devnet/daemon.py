@@ -86,14 +86,20 @@ def write_config(
     extra: str = "",
     gas: str = "",
     market_extra: str = "",
+    http: str = "port = 0",
 ) -> Path:
-    """A complete configuration for a local chain in ``folder``; the file's path."""
+    """A complete configuration for a local chain in ``folder``; the file's path.
+
+    ``extra`` goes to the top, ``gas`` and ``http`` into their sections, ``market_extra`` into every market's.
+    """
     keystore, password = write_keystore(folder, key)
     endpoints = f'["{rpc_url.replace("http", "ws", 1)}", "{rpc_url}"]'
     lines = [
         extra,
         "[log]",
         'format = "json"',
+        "[http]",
+        http,
         "[store]",
         'path = "keeper.sqlite"',
         "[chains.local]",

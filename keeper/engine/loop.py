@@ -165,9 +165,8 @@ class MarketLoop:
                 changed |= await self._take(self._inputs.get_nowait())
             if changed and self._behind is None:
                 await self._round(seen_ns)
-            rows = self.market.rows()
-            if rows and self.head is not None:
-                await self._save(self.head, rows)
+            if self.head is not None:
+                await self._save(self.head, self.market.rows())
 
     async def _next(self) -> Advance | PriceTick:
         """The next input; what could not be read is tried again when none comes."""

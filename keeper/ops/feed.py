@@ -42,10 +42,11 @@ class Feed:
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._events: deque[Event] = deque(maxlen=REMEMBERED)
+        self._left: dict[tuple[str, str], str] = {}
 
     def outcome(self, outcome: Outcome) -> None:
         """What became of a liquidation. An intent alone is not shown: ``sent`` follows."""
-        if outcome.state is OutcomeState.INTENDED:
+        if outcome.state is OutcomeState.INTENDED or self._told_already(outcome):
             return
         self._events.append(
             Event(
@@ -62,6 +63,19 @@ class Feed:
                 outcome.fee_wei,
             )
         )
+
+    def _told_already(self, outcome: Outcome) -> bool:
+        """An account that is left for the same reason at every block is shown once."""
+        key = (outcome.market, outcome.account)
+        if outcome.state is not OutcomeState.SKIPPED:
+            self._left.pop(key, None)
+            return False
+        if self._left.get(key) == outcome.reason:
+            return True
+        if len(self._left) >= REMEMBERED:
+            del self._left[next(iter(self._left))]
+        self._left[key] = outcome.reason
+        return False
 
     def cause(self, cause: Cause, *, cleared: bool) -> None:
         """Something went wrong, or is right again."""

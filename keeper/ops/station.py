@@ -30,6 +30,8 @@ from keeper.ops.metrics import Metrics
 from keeper.ops.picture import RunningChain, chain_view, market_view, plain
 from keeper.ops.server import Source, WebServer
 from keeper.ops.summary import summary
+from keeper.protocols.deri.stake.watch import Alert as StakeAlert
+from keeper.protocols.deri.stake.watch import AlertKind
 from keeper.protocols.market import Market
 from keeper.settings import HttpSettings, Settings
 from keeper.store.db import open_engine
@@ -45,6 +47,16 @@ FIGURES_SHARE = 50
 LISTEN_AGAIN_S = 5.0
 HISTORY_S = 2.0
 DAY_HOURS = 24.0
+
+
+_STAKES = {
+    AlertKind.HEADROOM_LOW: ("headroom-low", Level.WARNING, True),
+    AlertKind.MISMATCH: ("mirror-mismatch", Level.CRITICAL, True),
+    AlertKind.LOCK_ENDED: ("lock-ended", Level.INFO, False),
+    AlertKind.PRIVILEGER_CHANGED: ("contracts-changed", Level.WARNING, False),
+    AlertKind.IMPLEMENTATION_CHANGED: ("contracts-changed", Level.WARNING, False),
+}
+"""What is made of an alert about stakes: its name here, its level, and whether it lasts until it is cleared."""
 
 
 class Station:
@@ -131,6 +143,16 @@ class Station:
         self.feed.cause(Cause(name, level, text), cleared=False)
         if self._alerts is not None:
             self._alerts.notice(name, level, text)
+
+    def stakes(self, alert: StakeAlert) -> None:
+        """Something about our stakes. Being below the average shows as ``not-eligible`` already."""
+        if alert.kind is AlertKind.BELOW_AVERAGE:
+            return
+        name, level, lasts = _STAKES[alert.kind]
+        if lasts:
+            self.condition(name, alert.subject, level, None if alert.cleared else alert.text)
+        else:
+            self.notice(name, level, f"{alert.market}: {alert.text}")
 
     # The switch
 

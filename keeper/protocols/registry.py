@@ -5,7 +5,7 @@ To add a protocol: write its ``Market``, give it a settings section with a ``pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from keeper.errors import ConfigError
@@ -13,6 +13,7 @@ from keeper.model import History
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.shadow import Simulator
+from keeper.protocols.deri.stake.watch import Alert as StakeAlert
 from keeper.protocols.market import Market, Worth
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
@@ -86,6 +87,12 @@ def figures_of(market: Market) -> Figures | None:
     if isinstance(market, MeridianMarket):
         return meridian_figures.figures_of(market)
     return None
+
+
+def listen(market: Market, tell: Callable[[StakeAlert], None]) -> None:
+    """Have what a market notices about our stakes told, where it has any."""
+    if isinstance(market, DeriMarket):
+        market.stakes.listen(tell)
 
 
 def contract_of(settings: MarketSettings) -> str:
