@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_SIZE = 200
 LARGEST_SIZE = 1_000
-LARGEST_DATA = 96 * 1024
-"""Bytes of call data in a batch: below the 128 KiB that some nodes and proxies take."""
+LARGEST_DATA = 256 * 1024
+"""Bytes of call data in a batch: twice that as hexadecimal digits, below the 1 MiB that many proxies take."""
 IN_FLIGHT = 4
 AIM_S = 0.5
 """A batch that takes longer is too large: it holds up everything behind it at the node."""
