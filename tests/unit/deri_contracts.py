@@ -45,7 +45,7 @@ def made_up(name: str) -> str:
 POOL, MANAGER, P_TOKEN, ORACLE_MANAGER = (made_up(n) for n in ("pool", "manager", "pToken", "oracle manager"))
 PRIVILEGER, DERI, TOKEN_B0 = made_up("privileger"), made_up("deri"), made_up("B0")
 COMPTROLLER, PRICE_ORACLE, SWAPPER = made_up("comptroller"), made_up("price oracle"), made_up("swapper")
-VAULT_IMPLEMENTATION, WETH, MULTI = made_up("vault implementation"), made_up("WETH"), made_up("feed")
+VAULT_IMPLEMENTATION, WETH = made_up("vault implementation"), made_up("WETH")
 
 _NAME_IDS = {
     SymbolKind.FUTURES: "SymbolImplementationFutures",

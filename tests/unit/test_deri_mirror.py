@@ -26,7 +26,6 @@ from keeper.protocols.deri.state import (
 from keeper.protocols.deri.vault import liquidity
 from keeper.protocols.market import Row
 from tests.unit.deri_contracts import (
-    DERI,
     MANAGER,
     ORACLE_MANAGER,
     P_TOKEN,
@@ -692,4 +691,3 @@ async def test_an_opened_position_is_held_in_the_order_of_the_contract(lite: Con
 def test_the_vectors_hold_both_pools() -> None:
     assert recorded("lite").pool.flavour is Flavour.LITE
     assert recorded("full").pool.flavour is Flavour.FULL
-    assert DERI != ZERO_ADDRESS
