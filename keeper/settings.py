@@ -117,6 +117,8 @@ class ChainSettings(_Section):
     liquidator: Address | None = None
     """Whose place dry-run and observe take when no signer is configured."""
     private_relay: Endpoint | None = Field(default=None, repr=False)
+    archive: Endpoint | None = Field(default=None, repr=False)
+    """A node that keeps the state of past blocks, for `keeper replay`; None: the endpoints are tried."""
 
 
 class DeriSettings(_Section):
@@ -210,6 +212,13 @@ class AlertSettings(_Section):
     """When the daily summary is sent (UTC); leave the URLs out to have none."""
 
 
+class ForkSettings(_Section):
+    """The fork of the network on which a dry run and a rehearsal act."""
+
+    anvil: Path | None = None
+    """The program; None: `anvil` on the PATH. A dry run without one simulates at the node."""
+
+
 class Settings(BaseSettings):
     """The whole configuration. ``load`` is the way to make one."""
 
@@ -224,6 +233,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
     alerts: AlertSettings = AlertSettings()
+    fork: ForkSettings = ForkSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -287,9 +297,11 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         for name, chain in settings.chains.items()
     }
     store = settings.store.model_copy(update={"path": folder / settings.store.path})
-    http, alerts = settings.http, settings.alerts
+    http, alerts, fork = settings.http, settings.alerts, settings.fork
     if http.token_file is not None:
         http = http.model_copy(update={"token_file": folder / http.token_file})
     if alerts.urls_file is not None:
         alerts = alerts.model_copy(update={"urls_file": folder / alerts.urls_file})
-    return settings.model_copy(update={"chains": chains, "store": store, "http": http, "alerts": alerts})
+    if fork.anvil is not None:
+        fork = fork.model_copy(update={"anvil": folder / fork.anvil})
+    return settings.model_copy(update={"chains": chains, "store": store, "http": http, "alerts": alerts, "fork": fork})

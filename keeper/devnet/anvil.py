@@ -1,86 +1,21 @@
-"""Anvil as a child process: started on a free port, and gone when the block that started it is left."""
+"""Anvil as a child process, with what a development node can do at hand."""
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import platform
-import re
-import signal
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
+from keeper.chain.anvil import AnvilOptions as AnvilOptions
+from keeper.chain.anvil import anvil_process
 from keeper.devnet.rpc import DevNode, http_session
-from keeper.errors import ChainError, ConfigError
+from keeper.errors import ConfigError
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
-
-START_SECONDS = 30.0
-STOP_SECONDS = 5.0
-_LISTENING = re.compile(rb"Listening on \S+:(\d+)")
-_PR_SET_PDEATHSIG = 1
-"""``prctl(2)``: the signal that the kernel sends to a child when its parent dies."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnvilOptions:
-    """How to start Anvil. None leaves Anvil's own default."""
-
-    block_time: float | None = None
-    """Seconds between blocks; None mines a block for every transaction."""
-    no_mining: bool = False
-    """Mine only when asked to."""
-    chain_id: int = 31337
-    gas_limit: int = 30_000_000
-    accounts: int = 10
-    timestamp: int | None = None
-    """The genesis block's, in seconds."""
-    base_fee_per_gas_wei: int | None = None
-    hardfork: str | None = None
-    fork_url: str | None = None
-    fork_block_number: int | None = None
-    code_size_limit: bool = True
-    """False lifts the limit of EIP-170."""
-    prune_history: int | None = None
-    """States of past blocks to keep. With large markets, keeping all of them slows every block."""
-    order: str | None = None
-    """How pending transactions are ordered: ``fees`` or ``fifo``."""
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0 takes a free one."""
-
-    def arguments(self) -> list[str]:
-        """The command line after the program's name."""
-        given: dict[str, object] = {
-            "--host": self.host,
-            "--port": self.port,
-            "--chain-id": self.chain_id,
-            "--gas-limit": self.gas_limit,
-            "--accounts": self.accounts,
-            "--block-time": self.block_time,
-            "--timestamp": self.timestamp,
-            "--block-base-fee-per-gas": self.base_fee_per_gas_wei,
-            "--hardfork": self.hardfork,
-            "--fork-url": self.fork_url,
-            "--fork-block-number": self.fork_block_number,
-            "--order": self.order,
-            "--prune-history": self.prune_history,
-        }
-        arguments = ["--color", "never", "--no-request-size-limit"]
-        for name, value in given.items():
-            if value is not None:
-                arguments += [name, str(value)]
-        if self.no_mining:
-            arguments.append("--no-mining")
-        if not self.code_size_limit:
-            arguments.append("--disable-code-size-limit")
-        return arguments
 
 
 class Anvil(DevNode):
@@ -97,33 +32,14 @@ async def run_anvil(options: AnvilOptions | None = None) -> AsyncIterator[Anvil]
 
     Raises ``ConfigError`` if Anvil is not installed and ``ChainError`` if it does not come up.
     """
-    options = options or AnvilOptions()
-    process = await asyncio.create_subprocess_exec(
-        anvil_binary(),
-        *options.arguments(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        preexec_fn=_die_with_parent(),
-    )
-    assert process.stdout is not None
-    last_lines: deque[bytes] = deque(maxlen=20)
-    drain: asyncio.Task[None] | None = None
-    try:
-        port = await _listening_port(process.stdout, last_lines)
-        drain = asyncio.create_task(_drain(process.stdout, last_lines))
-        async with http_session() as session:
-            node = Anvil(f"http://127.0.0.1:{port}", session, process.pid)
-            # From here on Anvil prints nothing, so a busy event loop can't fill the pipe and stall it.
-            await node.rpc("anvil_setLoggingEnabled", False)
-            yield node
-    finally:
-        await _stop(process)
-        if drain is not None:
-            await drain
+    async with anvil_process(anvil_binary(), options or AnvilOptions()) as process, http_session() as session:
+        node = Anvil(process.http_url, session, process.pid)
+        # From here on Anvil prints nothing, so a busy event loop can't fill the pipe and stall it.
+        await node.rpc("anvil_setLoggingEnabled", False)
+        yield node
 
 
-def anvil_binary() -> str:
+def anvil_binary() -> Path:
     """The platform's Anvil as npm installed it.
 
     Not ``.bin/anvil``: that is a Node.js wrapper with the real Anvil as a child, and killing it may orphan the child.
@@ -133,53 +49,4 @@ def anvil_binary() -> str:
     binary = CONTRACTS / "node_modules" / "@foundry-rs" / f"anvil-{system}-{machine}" / "bin" / "anvil"
     if not binary.is_file():
         raise ConfigError("Anvil from the npm packages", f"there is no {binary}", "run `make setup`")
-    return str(binary)
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """On Linux, have the kernel kill the child if this process is killed before it can stop it."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def set_death_signal() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return set_death_signal
-
-
-async def _listening_port(output: asyncio.StreamReader, last_lines: deque[bytes]) -> int:
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            async for line in output:
-                last_lines.append(line)
-                if found := _LISTENING.search(line):
-                    return int(found[1])
-    except TimeoutError:
-        came = f"it said nothing of that within {START_SECONDS:.0f} s"
-    else:
-        came = "it ended"
-    said = b"".join(last_lines).decode(errors="replace").strip()
-    raise ChainError("Anvil to listen on a port", f"{came}: {said}", "check its options and whether the port is free")
-
-
-async def _drain(output: asyncio.StreamReader, last_lines: deque[bytes]) -> None:
-    async for line in output:
-        last_lines.append(line)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Terminate, then kill; the process is reaped also if the task is cancelled meanwhile."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    return binary
