@@ -33,6 +33,7 @@ left to the exact engine for the same reason.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -192,16 +193,17 @@ class Book:
         return np.asarray(np.einsum("r,rc->c", weights, self._matrix))
 
     def _load(self, accounts: list[AccountState]) -> None:
-        volumes: dict[int, tuple[list[int], list[float]]] = {}
-        balances: dict[int, tuple[list[int], list[float]]] = {}
+        columns: defaultdict[int, list[int]] = defaultdict(list)
+        values: defaultdict[int, list[float]] = defaultdict(list)
         base: list[float] = []
         for column, account in enumerate(accounts):
             terms = self._terms(account)
-            for by_row, entries in ((volumes, terms.volumes), (balances, terms.balances)):
-                for row, value in entries:
-                    columns, values = by_row.setdefault(row, ([], []))
-                    columns.append(column)
-                    values.append(value)
+            for row, value in terms.volumes:
+                columns[row].append(column)
+                values[row].append(value)
+            for row, value in terms.balances:
+                columns[row].append(column)
+                values[row].append(value)
             base.append(terms.base)
             if not terms.screened:
                 self._unscreened.add(account.p_token_id)
@@ -210,11 +212,10 @@ class Book:
         self._base = np.array(base, dtype=np.float64)
         self._matrix = np.zeros((0, len(accounts)))
         self._grow_rows()
-        for row, (columns, values) in volumes.items():
-            self._matrix[row, columns] = values
+        for row, found in values.items():
+            self._matrix[row, columns[row]] = found
+        for row in self._symbol_row.values():
             np.abs(self._matrix[row], out=self._matrix[row + 1])
-        for row, (columns, values) in balances.items():
-            self._matrix[row, columns] = values
 
     def _terms(self, account: AccountState) -> _Terms:
         if not account.positions:
