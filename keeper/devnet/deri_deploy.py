@@ -62,12 +62,16 @@ async def deploy_deri(node: DevNode, world: DeriWorld, *, clock: Clock | None = 
     return devnet
 
 
-def _lay_out(builder: Builder, world: DeriWorld, clock: Clock, start_block: int) -> DeriDevnet:
-    """Collect the deployment of every contract, wired together; nothing is sent yet."""
+def price_server(world: DeriWorld, clock: Clock) -> OracleServer:
+    """The server that signs a world's prices, as far as they are not on chain; it may be a process of its own."""
     on_chain = world.chainlink | world.woo
     signed = {name: price for name, price in world.prices_e18().items() if name not in on_chain}
-    oracle = OracleServer(account_key(world, "oracle signer"), signed, clock)
+    return OracleServer(account_key(world, "oracle signer"), signed, clock)
 
+
+def _lay_out(builder: Builder, world: DeriWorld, clock: Clock, start_block: int) -> DeriDevnet:
+    """Collect the deployment of every contract, wired together; nothing is sent yet."""
+    oracle = price_server(world, clock)
     token_b0 = builder.deploy("DevToken", "Binance USD", "BUSD", world.vaults.decimals_b0 if world.vaults else 18)
     token_deri = builder.deploy("DevToken", "Deri", "DERI", 18)
     privileger = None
