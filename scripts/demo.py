@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.demos import deri
+from scripts.demos import deri, meridian
 
-SCENARIOS = {"deri": deri.play}
+SCENARIOS = {"deri": deri.play, "meridian": meridian.play}
 
 
 def main() -> int:

@@ -180,6 +180,10 @@ class MeridianDevnet:
         values = [int(Decimal(usd) * USD) for usd in prices_usd.values()]
         return await self._send(self.admin, self.fast_feed, "setPrices", tokens, values)
 
+    async def set_fast_durations(self, price_duration: int, max_price_update_delay: int) -> str:
+        """How many seconds a fast price counts, and after how many silence is an error."""
+        return await self._send(self.admin, self.fast_feed, "setDurations", price_duration, max_price_update_delay)
+
     async def increase(self, account: str, index: str, collateral: str, size_usd: int, deposit: int, long: bool) -> str:
         """Open or top up a position with a deposit in units of the collateral token; a size of 0 only deposits."""
         await self.node.set_balance(account, 10**18)
