@@ -18,11 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
-from eth_account import Account
 from eth_utils import keccak
 
 from keeper.chain.budget import Limits
 from keeper.chain.endpoint import Endpoint
+from keeper.chain.eth_accounts import Account
 from keeper.chain.gas import Demand, FeeMarket, FeeSettings, bid
 from keeper.chain.lane import Lane, LaneSettings
 from keeper.chain.relay import PublicRelay

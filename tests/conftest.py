@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+import keeper.chain.eth_accounts  # noqa: F401 - before any test imports web3: it keeps the recursion limit as it is
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 
 StartAnvil = Callable[[AnvilOptions], Awaitable[Anvil]]

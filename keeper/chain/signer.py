@@ -93,7 +93,7 @@ async def unlock_keystore(path: Path, password_file: Path | None, address: str |
 
 def _decrypt(keystore: str, password: str) -> bytes:
     # Imported here, in the thread: it brings half of cryptography along, a second that a restart need not wait for.
-    from eth_account import Account
+    from keeper.chain.eth_accounts import Account
 
     return bytes(Account.decrypt(keystore, password))
 

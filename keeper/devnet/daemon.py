@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account
+from keeper.chain.eth_accounts import Account
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of keystores that open nothing outside a local chain
 STOP_SECONDS = 10.0

@@ -11,8 +11,8 @@ import sys
 import textwrap
 
 import pytest
-from eth_account import Account
 
+from keeper.chain.eth_accounts import Account
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 from keeper.devnet.rpc import RpcError
 from keeper.errors import ChainError

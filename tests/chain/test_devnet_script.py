@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from eth_account import Account
 
+from keeper.chain.eth_accounts import Account
 from keeper.devnet.anvil import Anvil
 from keeper.devnet.rpc import connect
 from keeper.errors import ChainError

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from eth_account import Account
 from eth_utils.crypto import keccak
 
+from keeper.chain.eth_accounts import Account
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 from keeper.devnet.daemon import Event, LocalMarket, LocalVault, run_daemon, write_config, write_keystore
 from keeper.devnet.deri import DeriDevnet

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account
-
+from keeper.chain.eth_accounts import Account
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 from keeper.devnet.daemon import PASSWORD, Event, LocalMarket, run_daemon, write_config
 from keeper.devnet.deri import DeriDevnet

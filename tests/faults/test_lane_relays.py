@@ -10,10 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_utils import keccak
 
+from keeper.chain.eth_accounts import Account, encode_defunct
 from keeper.chain.private_relay import BundleRelay, PrivateRelay
 from keeper.chain.relay import Answer, sort_answer
 from keeper.chain.signer import LocalSigner

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from eth_account import Account
 from eth_utils import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keeper.chain.eth_accounts import Account
 from keeper.chain.signer import LocalSigner
 from keeper.chain.transaction import Fees, Transaction, signature_of
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_utils.crypto import keccak
 
+from keeper.chain.eth_accounts import Account, encode_defunct
 from keeper.devnet.deri_world import ONE, address_of
 from keeper.devnet.oracle_server import OracleServer, serve, sign_reading
 

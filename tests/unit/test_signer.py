@@ -8,8 +8,8 @@ import pickle
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 
+from keeper.chain.eth_accounts import Account
 from keeper.chain.signer import LocalSigner, read_key_file, unlock_keystore
 from keeper.errors import SignerError
 
