@@ -6,12 +6,13 @@ sure only if it is at every second of the window.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keeper.fixed import ONE
 from keeper.model import Verdict, Window
 from keeper.protocols.deri import vault
-from keeper.protocols.deri.settle import Closed, Decision, after, decide, liquidate
+from keeper.protocols.deri.settle import Closed, Decision, Refused, after, decide, liquidate
 from keeper.protocols.deri.state import AccountState, MarketState
 from keeper.protocols.deri.symbols import Prepared, prepare
 
@@ -48,6 +49,8 @@ class Outlook:
         self.earliest = max(window.earliest, newest)
         self.latest = max(window.latest, self.earliest)
         self._closed: list[AccountState] = []
+        self._asked: AccountState | None = None
+        self._answers: list[tuple[Prepared, Sequence[int], Closed | Refused]] = []
         self._seconds: dict[int, Prepared] = {}
         self._seconds[self.earliest] = prepare(
             market, self.number, self.earliest, before.first if before is not None else None
@@ -96,9 +99,19 @@ class Outlook:
         return prepared
 
     def _without(self, prepared: Prepared, account: AccountState) -> Prepared:
-        received = self._proceeds(account).expected
-        result = liquidate(prepared, account, received)
+        result = self._liquidate(prepared, account, self._proceeds(account).expected)
         return after(prepared, result) if isinstance(result, Closed) else prepared
+
+    def _liquidate(self, prepared: Prepared, account: AccountState, received: Sequence[int]) -> Closed | Refused:
+        """``settle.liquidate``, remembered for the account asked about last: it is judged first and closed next."""
+        if self._asked is not account:
+            self._asked, self._answers = account, []
+        for at, proceeds, answer in self._answers:
+            if at is prepared and proceeds == received:
+                return answer
+        answer = liquidate(prepared, account, received)
+        self._answers.append((prepared, received, answer))
+        return answer
 
     def _decisions(self, account: AccountState) -> list[Decision]:
         """At both ends; at every second where the ends leave open what lies between them.
@@ -132,7 +145,7 @@ class Outlook:
     def _reward_b0(self, account: AccountState) -> int:
         """The least reward over the ends of the window at which the call succeeds."""
         received = self._proceeds(account).at_least
-        results = (liquidate(prepared, account, received) for prepared in (self.first, self.last))
+        results = (self._liquidate(prepared, account, received) for prepared in (self.first, self.last))
         return min((result.reward_b0 for result in results if isinstance(result, Closed)), default=0)
 
     def _proceeds(self, account: AccountState) -> vault.Proceeds:

@@ -8,7 +8,7 @@ implementations, ``DpmmLinearPricing.calculateMarkPrice`` and ``calculateCost``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,6 +77,36 @@ class PreparedSymbol(NamedTuple):  # a tuple: nine are made on every price tick
         return f"{_IMPLEMENTATION[self.params.kind]}.settleOnLiquidate: {SLIPPAGE}"
 
 
+class PreparedSymbols(Mapping[str, PreparedSymbol]):
+    """Every symbol of a market, each prepared when it is first asked for.
+
+    A liquidation moves the pool's liquidity, and so every symbol's ``K``; the next account to be judged holds two or
+    three of them. Preparing the others as well would be most of the work of a burst.
+    """
+
+    __slots__ = ("_prepare", "_prepared", "unprepared")
+
+    def __init__(self, unprepared: Mapping[str, Symbol], prepare: Callable[[str], PreparedSymbol]) -> None:
+        self.unprepared = unprepared
+        self._prepare = prepare
+        self._prepared: dict[str, PreparedSymbol] = {}
+
+    def __getitem__(self, symbol_id: str) -> PreparedSymbol:
+        known = self._prepared.get(symbol_id)
+        if known is None:
+            known = self._prepared[symbol_id] = self._prepare(symbol_id)
+        return known
+
+    def __contains__(self, symbol_id: object) -> bool:
+        return symbol_id in self.unprepared
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.unprepared)
+
+    def __len__(self) -> int:
+        return len(self.unprepared)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A market at the block ``number`` and second ``timestamp``: everything that an account's settlement reads."""
@@ -86,7 +116,7 @@ class Prepared:
     timestamp: int
     quotes: Mapping[str, Quote | Unread]
     """By symbol id: what the symbol is worth, or why its prices can't be read at this second."""
-    symbols: Mapping[str, PreparedSymbol]
+    symbols: PreparedSymbols
     """By symbol id."""
     vault_units: Mapping[str, int]
     """By vToken: the value of one raw vToken, times 10**18."""
@@ -109,10 +139,9 @@ def prepare(market: MarketState, number: int, timestamp: int, before: Prepared |
 
 def moved(prepared: Prepared, pool: PoolState, states: Mapping[str, SymbolState]) -> Prepared:
     """The same block and second after a liquidation: the pool and these symbols' states are the new ones."""
-    symbols = {
-        symbol_id: Symbol(symbol.params, states.get(symbol_id, symbol.state))
-        for symbol_id, symbol in prepared.symbols.items()
-    }
+    symbols = dict(prepared.symbols.unprepared)
+    for symbol_id, state in states.items():
+        symbols[symbol_id] = Symbol(symbols[symbol_id].params, state)
     return _prepared(pool, symbols, prepared.quotes, prepared.number, prepared.timestamp, prepared.vault_units)
 
 
@@ -166,10 +195,9 @@ def _prepared(
         number=number,
         timestamp=timestamp,
         quotes=quotes,
-        symbols={
-            symbol_id: _prepare_symbol(symbol, quotes[symbol_id], liquidity, number, timestamp)
-            for symbol_id, symbol in symbols.items()
-        },
+        symbols=PreparedSymbols(
+            symbols, lambda key: _prepare_symbol(symbols[key], quotes[key], liquidity, number, timestamp)
+        ),
         vault_units=vault_units,
         plain=_plain(pool),
     )
