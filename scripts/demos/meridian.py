@@ -23,6 +23,8 @@ FAST_SECONDS = 12
 BTC, ETH = Decimal(60_000), Decimal(3_000)
 MOVE_SECONDS = 30.0
 STILL_BLOCKS = 2
+JUDGE_SECONDS = 0.4
+"""After a block: a verdict on every position keeps the node busy, and the keeper is in a hurry just then."""
 
 
 def _spread(index: str, *, long: bool, count: int, first: int, step: int) -> tuple[Cohort, ...]:
@@ -163,6 +165,7 @@ async def _watch(world: World) -> None:
         if number == world.number:
             await asyncio.sleep(0.05)
             continue
+        await asyncio.sleep(JUDGE_SECONDS)
         world.number = number
         at = await node.block_timestamp(number) + 1
         verdicts = await world.market.verdicts(world.market.holders, at=at, tag=number)

@@ -390,3 +390,25 @@ async def test_a_vault_that_is_another_contract_is_refused(direct: MeridianDevne
         market = MeridianMarket(config, NodeHistory(direct.node))
         with pytest.raises(ProtocolError, match="to answer"):
             await Follower(direct.node, market, rpc).start()
+
+
+async def test_fast_prices_move_the_market_without_a_read(anvil: Anvil) -> None:
+    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, fast=True))
+    market = market_of(devnet, settings_every_s=3600)
+    async with watching(devnet, market) as follower:
+        await devnet.confirm(await devnet.set_fast_prices({"BTC": 60_000, "ETH": 3_000}))
+        await follower.follow()
+        before = sum(follower.rpc.calls.values())
+        for btc in (59_900, 58_600, 57_700):
+            await devnet.confirm(await devnet.set_price("BTC", btc))
+            await devnet.confirm(await devnet.set_fast_prices({"BTC": btc, "ETH": 3_000}))
+            await follower.follow()
+            await check_verdicts(devnet, market)
+        assert sum(follower.rpc.calls.values()) == before
+        await devnet.node.mine()
+        await follower.follow()
+        await check_verdicts(devnet, market)
+        await devnet.confirm(await devnet.set_fast_prices({"BTC": 56_800}))
+        await follower.follow()
+        assert sum(follower.rpc.calls.values()) == before + 1
+        assert Verdict.LIQUIDATABLE in (await check_verdicts(devnet, market)).values()
