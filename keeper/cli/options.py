@@ -7,6 +7,24 @@ from typing import Annotated
 
 import typer
 
+from keeper.ops import logs
+from keeper.settings import Settings, load
+
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, a TOML file.", envvar="KEEPER_CONFIG")
 ]
+MarketOption = Annotated[str | None, typer.Option("--market", "-m", help="This market only.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def quiet_settings(config: Path, level: str = "error") -> Settings:
+    """The settings of a command whose standard output is what it found: the log is for what goes wrong.
+
+    Raises ``ConfigError``.
+    """
+    settings = load(config)
+    secrets = logs.configure(settings.log.format, level)
+    for chain in settings.chains.values():
+        for url in (*chain.endpoints, *filter(None, (chain.private_relay, chain.archive))):
+            secrets.add_url(url)
+    return settings

@@ -37,6 +37,29 @@ class Worth:
     min_profit_e18: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The value of one price at which an account becomes liquidatable if nothing else moves, for people and rehearsals.
+
+    ``now`` and ``value`` are in the feed's own ``decimals``; ``value`` is on the liquidatable side.
+    """
+
+    price: str
+    """The market's id of the price."""
+    name: str
+    now: int
+    value: int
+    decimals: int
+    reward_b0: int
+    """What a liquidation would pay there, in raw units of the reward token; ``value_e18`` in the unit of account."""
+    value_e18: int
+
+    @property
+    def percent(self) -> float:
+        """The move from ``now``; negative for a fall."""
+        return (self.value - self.now) / self.now * 100
+
+
 class Round(Protocol):
     """A what-if copy of the market at the next block: closing an account changes what later assessments see."""
 

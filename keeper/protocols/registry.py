@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from keeper.errors import ConfigError
-from keeper.model import History
+from keeper.model import History, Window
 from keeper.protocols.deri import figures as deri_figures
+from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
-from keeper.protocols.market import Market, Worth
+from keeper.protocols.market import Market, Trigger, Worth
 from keeper.protocols.meridian import figures as meridian_figures
+from keeper.protocols.meridian import standing as meridian_standing
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
 from keeper.protocols.meridian.unpaid import Policy, UnpaidTerms
 from keeper.settings import DeriSettings, MarketSettings, MeridianSettings
@@ -93,6 +95,25 @@ def listen(market: Market, tell: Callable[[StakeAlert], None]) -> None:
     """Have what a market notices about our stakes told, where it has any."""
     if isinstance(market, DeriMarket):
         market.stakes.listen(tell)
+
+
+def nearest_of(market: Market, window: Window, count: int) -> list[tuple[float, str]]:
+    """The accounts nearest to liquidation, each with the percent by which the price that hurts most has to move."""
+    if isinstance(market, DeriMarket):
+        return [(one.percent, str(one.p_token_id)) for one in market.nearest(count)]
+    if isinstance(market, MeridianMarket):
+        return meridian_standing.nearest(market, window, count)
+    return []
+
+
+def triggers_of(market: Market, account: str, window: Window) -> list[Trigger]:
+    """The prices at which an account becomes liquidatable, nearest first."""
+    if isinstance(market, DeriMarket):
+        holder = market.mirror.state.accounts.get(int(account))
+        return deri_triggers.triggers(market.state(), holder, window) if holder is not None else []
+    if isinstance(market, MeridianMarket):
+        return meridian_standing.triggers(market, account, window)
+    return []
 
 
 def contract_of(settings: MarketSettings) -> str:
