@@ -68,9 +68,7 @@ def table(desk: MarketDesk, standings: Sequence[Standing]) -> Table:
             _money(it.required_e18),
             _money(it.margin_e18 - it.required_e18),
             "now" if it.verdict is Verdict.LIQUIDATABLE else _percent(standing.percent),
-            "\n".join(f"{t.name} {_price(t)} ({t.percent:+.2f}%)" for t in standing.triggers)
-            or it.reason
-            or "no price",
+            "\n".join(map(_trigger, standing.triggers)) or it.reason or "no price",
             _money(reward),
         )
     return made
