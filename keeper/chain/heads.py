@@ -9,6 +9,8 @@
 4. ``advances`` takes the newest head announced, links it to the blocks known by parent hash, fetches what is between
    them, asks for the logs of the blocks that can hold any, and yields one ``Advance`` for all of it. Nothing is
    remembered before all of it is there, so a failure at any point leaves the next attempt the same work.
+
+Logs are asked for by block hash and not subscribed to: a stream can't tell when it has told all of a block.
 """
 
 from __future__ import annotations
@@ -312,7 +314,9 @@ class Heads:
                 self._announce(await self._latest())
             except ChainError as error:
                 log.debug("heads.poll-failed", came=error.came)
-            await asyncio.sleep(min(max(self.block_time_s / 3, 0.05), 1.0))
+            # Not before the next head can be here, then often: two or three questions a block.
+            soonest = self._announced_at + 0.8 * min(self._intervals, default=0.0)
+            await asyncio.sleep(max(soonest - time.monotonic(), min(max(self.block_time_s / 6, 0.05), 1.0)))
 
     async def _latest(self) -> Sighting:
         """The latest block, from the first endpoint in their order that has an answer. Raises ``ChainError``."""

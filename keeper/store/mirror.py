@@ -10,7 +10,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,7 @@ class MirrorStore:
         self._engine: AsyncEngine | None = None
         self._kept: dict[str, Block] = {}
         """The stored blocks by hash, so that a save writes only what is new."""
+        self._writing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, path: Path, identity: Identity) -> MirrorStore:
@@ -133,6 +134,9 @@ class MirrorStore:
         empty window says that the rows' block is not known: until the next save there is nothing to load.
         Raises ``StoreError`` and then has changed nothing.
         """
+        await self._to_its_end(self._save(rows, blocks))
+
+    async def _save(self, rows: Sequence[Row], blocks: Sequence[Block]) -> None:
         kept = {block.header.hash: block for block in blocks}
         new = [block for block in blocks if self._kept.get(block.header.hash) != block]
         gone = [block_hash for block_hash in self._kept if block_hash not in kept]
@@ -164,7 +168,10 @@ class MirrorStore:
         self._kept = kept
 
     async def clear(self) -> None:
-        """Forget rows and blocks: the mirror is built anew."""
+        """Forget rows and blocks: the mirror is built anew. Raises ``StoreError``."""
+        await self._to_its_end(self._clear())
+
+    async def _clear(self) -> None:
         try:
             async with self._opened().begin() as connection:
                 await connection.execute(delete(_rows))
@@ -183,7 +190,14 @@ class MirrorStore:
             raise _failed(self._path, "to be begun anew", error) from error
         log.warning("mirror.moved-aside", path=str(self._path), to=str(aside), fault=fault)
 
+    async def _to_its_end(self, writing: Coroutine[None, None, None]) -> None:
+        """Write also if the caller is cancelled meanwhile: half-way, a connection would keep the file locked."""
+        self._writing = asyncio.create_task(writing)
+        await asyncio.shield(self._writing)
+
     async def close(self) -> None:
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None

@@ -17,7 +17,7 @@ from keeper.chain.rpc import Rpc
 from keeper.devnet.rpc import DevNode
 from keeper.engine.recovery import Mirrored, rebuild, recover
 from keeper.errors import ChainError
-from keeper.model import Advance, Header
+from keeper.model import Advance, Header, LogFilter
 from keeper.store.mirror import Identity, MirrorStore
 
 
@@ -27,7 +27,7 @@ class Mirroring:
     def __init__(self, market: Mirrored, rpc: Rpc, store: MirrorStore) -> None:
         self.market = market
         self.rpc = rpc
-        self.heads = Heads(rpc, market.log_filter())
+        self.heads = Heads(rpc, LogFilter(frozenset()))
         self.clock = Clock()
         self.advances: list[Advance] = []
         self.head: Header | None = None

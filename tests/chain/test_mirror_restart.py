@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from keeper.chain.endpoint import Endpoint
-from keeper.devnet.anvil import Anvil
+from keeper.devnet.anvil import Anvil, AnvilOptions
 from keeper.store.mirror import MirrorStore
 from tests.chain.mirroring import exact, identity, mirroring
 from tests.chain.tally import TallyDevnet, TallyMirror, deploy_tally
+from tests.conftest import StartAnvil
 
 
 async def lived_in(anvil: Anvil, draw: Random) -> TallyDevnet:
@@ -132,3 +134,34 @@ async def test_a_polled_chain_is_followed_too(anvil: Anvil, tmp_path: Path) -> N
             await tally.act(draw, market.branches, 4)
             await anvil.mine()
             await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+
+
+async def test_a_reorg_deeper_than_what_is_remembered_has_everything_read_anew(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(7)
+    tally = await lived_in(anvil, draw)
+    await anvil.mine(80)
+    async with mirroring(TallyMirror(tally.address), [Endpoint(anvil.ws_url)], tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        await tally.reorg(draw, [tally.address], 75)
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        assert mirror.rebuilt == 1
+
+
+async def test_a_chain_of_quarter_second_blocks_is_followed_block_by_block(
+    start_anvil: StartAnvil, tmp_path: Path
+) -> None:
+    anvil = await start_anvil(AnvilOptions(block_time=0.25))
+    draw = Random(8)
+    tally = await deploy_tally(anvil)
+    market = TallyMirror(tally.address)
+    async with mirroring(market, [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)], tmp_path / "mirror") as mirror:
+        first = await anvil.block_number()
+        while await anvil.block_number() < first + 12:
+            await tally.act(draw, [tally.address], 2)
+            await asyncio.sleep(0.1)
+        await anvil.set_interval_mining(0)
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        moves = {advance.head.number for advance in mirror.advances}
+        assert len(moves) >= 9, "nearly every block by itself"
+        assert 0.1 < mirror.heads.block_time_s < 0.5
+        assert mirror.heads.live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -118,6 +119,18 @@ async def test_a_save_that_fails_changes_nothing(path: Path, store: MirrorStore)
     stored = await store.load()
     assert stored is not None
     assert stored.head.number == 4
+
+
+async def test_a_save_that_is_cancelled_half_way_leaves_the_file_free(path: Path, store: MirrorStore) -> None:
+    rows = [Row("account", str(number), bytes(200)) for number in range(5_000)]
+    for moment in range(12):
+        saving = asyncio.create_task(store.save(rows, CHAIN))
+        await asyncio.sleep(moment * 0.004)
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+        store = await reopened(path, store)
+        await store.save([Row("account", "last", b"one")], CHAIN)
+    await store.close()
 
 
 @pytest.mark.parametrize(
