@@ -184,7 +184,7 @@ class Dispatch:
                 if not form.acknowledged and form is slot.first_of(form.intent):
                     self._books.step(form.intent, OutcomeState.SENT, form=form)
                 form.acknowledged = slot.accepted = True
-                slot.refusals = 0
+                slot.refusals, slot.last_refusal = 0, ""
                 return
             case Answer.UNCERTAIN:
                 slot.accepted = True
@@ -201,13 +201,15 @@ class Dispatch:
                 if slot.refusals >= REFUSALS:
                     self._refused(slot, form, delivery)
                     self._books.take_to_heart(form.intent.market, form.intent.account, Action.UNKNOWN, form.made_at)
-        log.warning(
-            "lane.not-accepted",
-            nonce=slot.nonce,
-            transaction=form.signed.hash,
-            answer=delivery.answer.value,
-            text=delivery.text,
-        )
+        if slot.last_refusal != delivery.answer.value:
+            slot.last_refusal = delivery.answer.value
+            log.warning(
+                "lane.not-accepted",
+                nonce=slot.nonce,
+                transaction=form.signed.hash,
+                answer=delivery.answer.value,
+                text=delivery.text,
+            )
 
     def _refused(self, slot: Slot, form: Form, delivery: Delivery) -> None:
         """Give a transaction up that no node took; its nonce is spare. What a node may have taken stays in flight."""

@@ -87,11 +87,12 @@ class Mending:
                     room -= 0 if cancels else more_wei
                     reason = "cancelled: " + (slot.useless or "it blocks others") if cancels else "offered dearer"
                     drafts.append(Draft(slot, slot.current.intent, move.fees, cancels, reason=reason))
-        drafts += [
-            self._filling(slot, fees, head)
-            for slot in self._nonces.to_fill(count)
-            if (fees := cancellation(slot, self._around(head, market, losses, slot, 0)))
-        ]
+        for slot in self._nonces.to_fill(count):
+            if fees := cancellation(slot, self._around(head, market, losses, slot, 0)):
+                drafts.append(self._filling(slot, fees, head))
+            elif slot.forms:
+                # Too dear to cancel: what stands there may be mined after all, and the others behind it with it.
+                self._dispatch.again(slot, head.number)
         await self._dispatch.send(drafts, head.number)
 
     def _around(

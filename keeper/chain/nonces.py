@@ -47,6 +47,8 @@ class Slot:
     """Some endpoint took one of its forms (or may have): it can be mined without us."""
     too_cheap: bool = False
     """A node said so, or a block came whose base fee it does not reach."""
+    last_refusal: str = ""
+    """The answer that was logged last, so that a streak is logged once."""
     too_low: bool = False
     """A node said that this nonce is used."""
     refusals: int = 0

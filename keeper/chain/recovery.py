@@ -67,7 +67,7 @@ async def recover(
         else:
             # The node no longer keeps receipts of that age.
             slots.pop(slot.nonce, None)
-    settlement.start(latest.balance_wei, max(latest.count, mined_next), mined_next)
+    settlement.start(head, latest.balance_wei, max(latest.count, mined_next), mined_next)
     nonces.slots.update(slots)
     for nonce, slot in sorted(slots.items()):
         if await settlement.settle(slot, found) or nonce < latest.count:

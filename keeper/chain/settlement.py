@@ -105,8 +105,9 @@ class Settlement:
                 self._books.give_up(other, OutcomeState.ABANDONED, f"its nonce was used by {receipt.hash}")
         return True
 
-    def start(self, balance_wei: int, count: int, mined_next: int) -> None:
+    def start(self, head: Header, balance_wei: int, count: int, mined_next: int) -> None:
         """Take up what the chain says at a start. ``mined_next`` is one more than the highest nonce known as mined."""
+        self._last = head
         self.balance_wei, self.count, self._mined_next = balance_wei, count, mined_next
 
     def restore(self, ended: Ended) -> None:

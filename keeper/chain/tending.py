@@ -61,7 +61,10 @@ def tend(slot: Slot, around: Circumstances) -> Move:
             return Move(Step.LEAVE)
         fees = cancellation(slot, around)
         worthwhile = fees and cheaper_to_cancel(form.fees, form.gas_limit, fees, around.market.base_fee_wei or 0)
-        return Move(Step.CANCEL, fees) if worthwhile else Move(Step.LEAVE)
+        if worthwhile:
+            return Move(Step.CANCEL, fees)
+        # It may revert, but a nonce that others wait behind has to be used, and nodes lose transactions.
+        return Move(Step.RESEND if around.blocks_reward_wei and age % around.resend_blocks == 0 else Step.LEAVE)
     out_of_reach = slot.too_cheap or not reaches(form.fees, around.market)
     overdue = around.executable and age >= around.patience_blocks
     if age >= 1 and (out_of_reach or overdue):
@@ -84,7 +87,7 @@ def cancellation(slot: Slot, around: Circumstances) -> Fees | None:
     """What a transfer to ourselves has to offer at this nonce; None if that is over the ceiling or out of reach."""
     settings = around.settings
     plain = POLICIES[settings.policy](settings, around.market, Demand(0, TRANSFER_GAS))
-    if not slot.forms:
+    if not slot.accepted:
         fees: Fees | None = plain if plain.max_wei <= settings.max_fee_wei else None
     else:
         fees = next_fees(_offered(slot), plain, 1, settings.max_fee_wei)

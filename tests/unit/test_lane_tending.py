@@ -8,7 +8,7 @@ import pytest
 
 from keeper.chain.gas import FeeMarket, FeeSettings
 from keeper.chain.nonces import Form, Nonces, Slot
-from keeper.chain.tending import Circumstances, Step, tend
+from keeper.chain.tending import Circumstances, Step, cancellation, tend
 from keeper.chain.transaction import Fees, Signed
 from keeper.store.journal import Intent
 
@@ -57,6 +57,9 @@ def slot(*forms: Form, accepted: bool = True, useless: str = "", useless_since: 
         (slot(form(), useless="gone", useless_since=101), AROUND, Step.LEAVE),
         (slot(form(), useless="gone", useless_since=100), AROUND, Step.CANCEL),
         (slot(form(max_gwei=58), useless="gone", useless_since=100), AROUND, Step.LEAVE),
+        # Too dear to cancel: it is left to be mined or lost, unless others wait behind it.
+        (slot(form(max_gwei=58), useless="gone"), replace(AROUND, head=102), Step.LEAVE),
+        (slot(form(max_gwei=58), useless="gone"), replace(AROUND, head=102, blocks_reward_wei=1), Step.RESEND),
         # A cancellation is itself replaced when it is stuck.
         (slot(form(), form(max_gwei=24, cancels=True)), replace(AROUND, market=FeeMarket(25 * GWEI)), Step.REPLACE),
     ],
@@ -69,6 +72,11 @@ def test_a_replacement_beats_everything_ever_offered_at_its_nonce() -> None:
     case = slot(form(max_gwei=40), form("8", max_gwei=21))
     move = tend(case, replace(AROUND, market=FeeMarket(22 * GWEI)))
     assert move.fees == Fees(45 * GWEI, GWEI * 9 // 8)
+
+
+def test_a_nonce_that_no_node_took_is_filled_at_the_market_s_price_whatever_was_offered_there() -> None:
+    assert cancellation(slot(form(max_gwei=58), accepted=False), AROUND) == Fees(21 * GWEI, GWEI)
+    assert cancellation(slot(form(max_gwei=58), accepted=True), AROUND) is None
 
 
 def test_spare_nonces_are_used_before_new_ones_and_gaps_are_found() -> None:
