@@ -6,7 +6,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils import keccak
 
-from keeper.chain.reverts import Action, Pauses, reason_of, understand
+from keeper.chain.reverts import Action, Pauses, error_data, reason_of, understand
 
 
 def error(text: str) -> bytes:
@@ -47,6 +47,21 @@ def test_a_revert_means_an_action(data: bytes, gas_used: int, reason: str | None
 
 def test_a_revert_reason_is_decoded_whole() -> None:
     assert reason_of(error("a" * 100)) == "a" * 100
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("execution reverted: Vault: empty position", "Vault: empty position"),
+        ("VM Exception while processing transaction: revert: no position", "no position"),
+        ("execution reverted", ""),
+        ("execution reverted: ", ""),
+        ("out of gas", ""),
+        ("header not found", ""),
+    ],
+)
+def test_a_reason_is_taken_from_a_node_s_words_where_it_gives_no_data(message: str, reason: str) -> None:
+    assert reason_of(error_data(message)) == reason
 
 
 def test_an_account_is_paused_after_a_revert_and_then_tried_again() -> None:

@@ -88,6 +88,15 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert SECRET.hex() not in str(refused.value)
 
 
+def test_a_secret_that_a_container_engine_mounted_is_taken_with_the_mode_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keeper.chain.signer.CONTAINER_SECRETS", tmp_path)
+    path = private(tmp_path / "key", SECRET.hex())
+    path.chmod(0o444)
+    assert read_key_file(path).address == ADDRESS
+
+
 @pytest.mark.parametrize("content", ["", "0x", "hello", SECRET.hex()[:-2], SECRET.hex() + "00"])
 def test_a_key_file_with_something_else_in_it_is_refused(content: str, tmp_path: Path) -> None:
     with pytest.raises(SignerError, match="64 hexadecimal digits") as refused:

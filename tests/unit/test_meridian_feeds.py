@@ -1,0 +1,119 @@
+"""Prices between two readings: what events may tell, and when they are no longer believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from eth_utils import keccak
+
+from keeper.model import Log, ReadCall, ReadResult
+from keeper.protocols.meridian import events
+from keeper.protocols.meridian.feeds import Feeds
+from keeper.protocols.meridian.reads import Batch
+from keeper.protocols.meridian.state import Price
+from keeper.protocols.meridian.wiring import Source, Wiring
+
+BTC, FEED, SOURCE, VAULT = ("0x" + digit * 40 for digit in "1234")
+WIRING = Wiring(VAULT, None, VAULT, FEED, None, None, 1, (BTC,), {BTC: Source(SOURCE, SOURCE)})
+E22 = 10**22
+NOW = 1_750_000_000
+
+
+@dataclass
+class FeedContract:
+    """A price feed with one token and eight decimals; ``says`` overrides what it answers."""
+
+    answer: int = 60_000 * 10**8
+    spread_basis_points: int = 0
+    says: dict[str, int | None] = field(default_factory=dict)
+
+    async def read(self, calls: Sequence[ReadCall], block_hash: str) -> list[ReadResult]:
+        return [self._answer(call.data) for call in calls]
+
+    def _answer(self, data: bytes) -> ReadResult:
+        known: dict[str, int | None] = {
+            "priceSampleSpace()": 1,
+            "maxStrictPriceDeviation()": 0,
+            "priceDecimals(address)": 8,
+            "spreadBasisPoints(address)": self.spread_basis_points,
+            "strictStableTokens(address)": 0,
+            "adjustmentBasisPoints(address)": 0,
+            "isAdjustmentAdditive(address)": 0,
+            "getPrimaryPrice(address,bool)": self.answer * E22,
+            "getPrice(address,bool,bool,bool)": self.answer * E22,
+            "latestRound()": 1,
+        }
+        known.update(self.says)
+        for signature, value in known.items():
+            if keccak(text=signature)[:4] == data[:4]:
+                return ReadResult(value is not None, b"" if value is None else value.to_bytes(32, "big"))
+        if keccak(text="getRoundData(uint80)")[:4] == data[:4]:
+            return ReadResult(True, (1).to_bytes(32, "big") + self.answer.to_bytes(32, "big"))
+        return ReadResult(False, b"")
+
+
+async def read(feeds: Feeds, chain: FeedContract) -> None:
+    batch = Batch()
+    take_terms, take_prices = feeds.ask_terms(batch, WIRING), feeds.ask_prices(batch, WIRING)
+    await batch.read(chain, "")
+    take_terms()
+    take_prices(NOW)
+    await feeds.learn_rounds(chain, "", WIRING)
+
+
+def answered(answer: int, round_id: int = 2) -> Log:
+    topics = (events.ANSWER_UPDATED, answer.to_bytes(32, "big", signed=True), round_id.to_bytes(32, "big"))
+    return Log(SOURCE, topics, NOW.to_bytes(32, "big"), 1, "0x", "0x", 0)
+
+
+async def test_an_answer_moves_the_price_without_a_read() -> None:
+    feeds, chain = Feeds("m"), FeedContract()
+    await read(feeds, chain)
+    log = answered(50_000 * 10**8)
+    assert feeds.knows([log], WIRING)
+    feeds.move([log], WIRING, NOW)
+    assert feeds.quotes[BTC].at(NOW) == Price(50_000 * 10**30, 50_000 * 10**30)
+    chain.answer = 50_000 * 10**8
+    await read(feeds, chain)
+    assert feeds.knows([log], WIRING)
+
+
+async def test_events_that_told_another_price_are_not_believed_again() -> None:
+    feeds, chain = Feeds("m"), FeedContract()
+    await read(feeds, chain)
+    feeds.move([answered(50_000 * 10**8)], WIRING, NOW)
+    chain.answer = 51_000 * 10**8
+    await read(feeds, chain)
+    assert feeds.quotes[BTC].at(NOW).min_e30 == 51_000 * 10**30
+    assert not feeds.knows([answered(49_000 * 10**8)], WIRING)
+
+
+async def test_a_feed_of_another_make_is_taken_as_it_reads() -> None:
+    feeds, chain = Feeds("m"), FeedContract(says={"getPrice(address,bool,bool,bool)": 777 * 10**30})
+    await read(feeds, chain)
+    assert feeds.quotes[BTC].feed is None
+    assert feeds.quotes[BTC].at(NOW + 10**6).min_e30 == 777 * 10**30
+    assert not feeds.knows([answered(50_000 * 10**8)], WIRING)
+
+
+async def test_logs_of_anything_else_need_a_read() -> None:
+    feeds = Feeds("m")
+    await read(feeds, FeedContract())
+    other = Log(VAULT, (events.UPDATE_FUNDING_RATE,), b"", 1, "0x", "0x", 0)
+    assert not feeds.knows([answered(1), other], WIRING)
+
+
+async def test_a_price_of_zero_and_a_missing_feed_are_named() -> None:
+    feeds = Feeds("m")
+    await read(feeds, FeedContract(says={"getPrice(address,bool,bool,bool)": 0}))
+    assert feeds.failures() == {BTC: "the price is zero"}
+    await read(feeds, FeedContract(says={"getPrice(address,bool,bool,bool)": None}))
+    assert feeds.failures() == {BTC: f"getPrice(address,bool,bool,bool) of {FEED} reverts"}
+
+
+async def test_an_answer_of_zero_takes_the_price_away() -> None:
+    feeds = Feeds("m")
+    await read(feeds, FeedContract())
+    feeds.move([answered(0)], WIRING, NOW)
+    assert feeds.failures() == {BTC: "VaultPriceFeed: invalid price"}
