@@ -9,6 +9,7 @@ from typing import Protocol
 from eth_utils import keccak, to_checksum_address
 
 from keeper.chain.answers import Json, RpcError, fields, items, octets, quantity, text
+from keeper.chain.reverts import error_data
 from keeper.chain.transport import Call
 from keeper.errors import ChainError
 from keeper.model import Log
@@ -86,8 +87,8 @@ async def revert_data(node: Node, sender: str, intent: Intent, receipt: Receipt)
     }
     numbers = (receipt.block_number, receipt.block_number - 1)
     for answer in await node.batch([("eth_call", [call, hex(number)]) for number in numbers]):
-        if isinstance(answer, RpcError) and answer.revert_data:
-            return answer.revert_data
+        if isinstance(answer, RpcError):
+            return answer.revert_data or error_data(answer.message)
     return b""
 
 

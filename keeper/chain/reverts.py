@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils import keccak
 
@@ -98,6 +98,14 @@ def reason_of(data: bytes) -> str:
     except (DecodingError, UnicodeDecodeError, OverflowError):
         return f"malformed revert data 0x{data[:36].hex()}"
     return f"custom error 0x{selector.hex()}"
+
+
+def error_data(message: str) -> bytes:
+    """The revert data behind a node's words, where it gives no data; empty if the words hold no reason."""
+    _, found, reason = message.partition("revert")
+    _, _, reason = reason.partition(":")
+    text = reason.strip().strip("'\"")
+    return _ERROR + encode(["string"], [text]) if found and text else b""
 
 
 def understand(data: bytes, gas_used: int, gas_limit: int, rules: Sequence[Rule] = RULES) -> Revert:

@@ -21,6 +21,9 @@ from keeper.errors import SignerError
 
 REMOTE_SECONDS = 2.0
 
+CONTAINER_SECRETS = Path("/run/secrets")
+"""Where container engines mount secrets: with modes that can't be chosen, in a file system of the container's own."""
+
 
 class Signer(Protocol):
     """Something that signs transactions of one address."""
@@ -238,6 +241,8 @@ def _belongs(signer: LocalSigner, address: str | None, path: Path) -> LocalSigne
 
 def _refuse_shared(path: Path) -> None:
     """Refuse a secret that anybody but its owner could have read."""
+    if path.resolve().is_relative_to(CONTAINER_SECRETS):
+        return
     try:
         status = path.stat()
     except OSError as error:
