@@ -288,11 +288,12 @@ class WebServer:
         while not self._stopped.is_set():
             events = self._source.feed.since(last_id)
             snapshot = self._source.snapshot()
-            parts = [_event("happened", event, event.id) for event in events]
-            last_id = events[-1].id if events else last_id
+            parts = []
             if snapshot is not None and snapshot.at != seen_at:
                 seen_at = snapshot.at
                 parts.append(_event("snapshot", snapshot))
+            parts += [_event("happened", event, event.id) for event in events]
+            last_id = events[-1].id if events else last_id
             if not parts and time.monotonic() - sent_at > SEND_S:
                 parts.append(b": still here\n\n")
             if parts:

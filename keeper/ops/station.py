@@ -225,10 +225,10 @@ class Station:
         if alerts is None:
             return ()
         begun, ended = alerts.update(found)
-        for finding in begun:
-            self.feed.cause(Cause(finding.key, finding.level, finding.text), cleared=False)
-        for finding in ended:
-            self.feed.cause(Cause(finding.key, finding.level, finding.text), cleared=True)
+        for group, cleared in ((begun, False), (ended, True)):
+            for one in group:
+                if one.name != "starting":
+                    self.feed.cause(Cause(one.key, one.level, one.text), cleared=cleared)
         return tuple(Cause(one.key, one.level, one.text, alerts.since(one.key)) for one in found)
 
     def _mirror_age_s(self, market: str, mirrored: int, head: int) -> float:
