@@ -20,7 +20,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from types import TracebackType
 
@@ -28,7 +28,7 @@ import structlog
 
 from keeper.chain.answers import Json, RpcError, UnreachableError, fields, quantity
 from keeper.chain.blocks import BloomFilter, RecentBlocks, header_of, joined_filter
-from keeper.chain.logs import LogFetcher
+from keeper.chain.logs import BlockBloom, LogFetcher
 from keeper.chain.rpc import Link, Rpc
 from keeper.chain.survey import survey
 from keeper.chain.transport import Subscription
@@ -356,7 +356,7 @@ class Heads:
         failures: list[tuple[Link, ChainError]] = []
         for link in sorted(self._rpc.order(), key=lambda link: link is not sighting.link or link.health.cooling):
             try:
-                return await self._advance_to(replace(sighting, link=link))
+                return await self._advance_to(sighting, link)
             except ChainError as error:
                 failures.append((link, error))
         # Everything is read anew only if all that are sound agree on it.
@@ -364,7 +364,7 @@ class Heads:
         doubts = [error for link, error in failures if not link.health.cooling and error not in lost]
         raise (doubts or lost or [error for _, error in failures])[0]
 
-    async def _advance_to(self, sighting: Sighting) -> Advance | None:
+    async def _advance_to(self, sighting: Sighting, link: Link) -> Advance | None:
         """Link, fetch, and only then remember. None if that head is behind or known."""
         recent = self.recent
         if sighting.header.hash in recent or recent.passed_over(sighting.header.number):
@@ -375,13 +375,13 @@ class Heads:
                 f"at most {LONGEST_GAP} blocks to catch up with", f"there are {gap}", "everything is read anew"
             )
         if gap <= LONGEST_LINK:
-            ancestor, path = await self._link(sighting)
-            logs = await self._logs_of_path(path)
+            ancestor, path = await self._link(sighting, link)
+            logs = await self._logs_of_path(path, link)
             blocks = [Block(each.header, logs.get(each.header.hash, ())) for each in path]
         else:
-            ancestor = await self._common_ancestor(sighting.link)
+            ancestor = await self._common_ancestor(link)
             first = recent.number_of(ancestor) + 1
-            stretch = await self._fetcher.between(sighting.link, self._log_filter, first, sighting.header)
+            stretch = await self._fetcher.between(link, self._log_filter, first, sighting.header)
             blocks = [Block(sighting.header, stretch)]
         if ancestor != recent.head.hash:
             self._odd.set()
@@ -393,13 +393,13 @@ class Heads:
             )
         undone = tuple(each for block in recent.after(ancestor) for each in block.logs)
         recent.replace_after(ancestor, blocks)
-        self._head_link = sighting.link
+        self._head_link = link
         for block in blocks:
             self._announced.pop(block.header.hash, None)
         new = tuple(each for block in blocks for each in block.logs)
         return Advance(sighting.header, new, undone, sighting.seen_ns)
 
-    async def _link(self, sighting: Sighting) -> tuple[str, list[Sighting]]:
+    async def _link(self, sighting: Sighting, link: Link) -> tuple[str, list[Sighting]]:
         """The newest known ancestor's hash, and the sightings from there to the head, each the parent of the next."""
         path = [sighting]
         fetch = 1
@@ -415,7 +415,7 @@ class Heads:
             numbers = range(lowest - 1, max(lowest - 1 - fetch, self.recent.oldest.number - 1), -1)
             answers = await self._rpc.batch(
                 [("eth_getBlockByNumber", [hex(number), False]) for number in numbers],
-                link=sighting.link,
+                link=link,
                 timeout_s=HEAD_S,
             )
             for answer in answers:
@@ -423,11 +423,11 @@ class Heads:
                     break
                 if isinstance(answer, RpcError):
                     raise answer
-                found = sighting_of(answer, sighting.link)
+                found = sighting_of(answer, link)
                 if found.header.hash != path[-1].header.parent_hash:
                     raise UnreachableError(
                         f"block {path[-1].header.parent_hash}, the parent of one seen",
-                        f"{sighting.link.name} has moved to another fork",
+                        f"{link.name} has moved to another fork",
                         "its next head will tell",
                     )
                 path.append(found)
@@ -453,13 +453,9 @@ class Heads:
             f"one of the last {len(blocks)} blocks in the chain", f"{link.name} knows none of them", "read anew"
         )
 
-    async def _logs_of_path(self, path: Sequence[Sighting]) -> dict[str, tuple[Log, ...]]:
+    async def _logs_of_path(self, path: Sequence[Sighting], link: Link) -> dict[str, tuple[Log, ...]]:
         """The wanted logs of each block by its hash. A block whose bloom excludes them costs no call."""
         if not self._log_filter.addresses:
             return {}
-        return await self._fetcher.of_blocks(
-            path[-1].link,
-            self._log_filter,
-            [(each.header.hash, each.bloom) for each in path],
-            self._bloom_filter,
-        )
+        blocks = [BlockBloom(each.header.hash, each.bloom, each.link) for each in path]
+        return await self._fetcher.of_blocks(link, self._log_filter, blocks, self._bloom_filter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,6 +21,16 @@ LARGEST_RANGE = 100_000
 LOGS_S = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class BlockBloom:
+    """A block's hash and its header's bloom filter, with the endpoint that told it."""
+
+    hash: str
+    bloom: int | None
+    """None if the endpoint gives none."""
+    told_by: Link
+
+
 class LogFetcher:
     """Owns what was learnt about each endpoint: how many blocks it takes at a time, and whether its blooms are true."""
 
@@ -30,32 +41,31 @@ class LogFetcher:
         """By endpoint: its bloom held a log that was there (True), or did not (False)."""
 
     async def of_blocks(
-        self, link: Link, wanted: LogFilter, blocks: Sequence[tuple[str, int | None]], bloom_filter: BloomFilter
+        self, link: Link, wanted: LogFilter, blocks: Sequence[BlockBloom], bloom_filter: BloomFilter
     ) -> dict[str, tuple[Log, ...]]:
-        """The wanted logs of blocks given by hash and bloom, from the endpoint that told of them.
+        """The wanted logs of these blocks by hash, as ``link`` tells them.
 
-        A bloom is believed once the endpoint's blooms were seen to be true: some chains give nothing but zeros.
-        Raises ``ChainError`` if the endpoint can't answer.
+        A bloom is believed once those of the endpoint that told it were seen to be true: some chains give nothing but
+        zeros. Raises ``ChainError`` if the endpoint can't answer.
         """
-        believed = self._bloom_true.get(link, False)
         asked = [
-            (block_hash, bloom)
-            for block_hash, bloom in blocks
-            if not believed or bloom is None or bloom_filter.may_match(bloom)
+            block
+            for block in blocks
+            if block.bloom is None
+            or not self._bloom_true.get(block.told_by, False)
+            or bloom_filter.may_match(block.bloom)
         ]
         params = filter_params(wanted)
         answers = await self._rpc.batch(
-            [("eth_getLogs", [params | {"blockHash": block_hash}]) for block_hash, _ in asked],
-            link=link,
-            timeout_s=LOGS_S,
+            [("eth_getLogs", [params | {"blockHash": block.hash}]) for block in asked], link=link, timeout_s=LOGS_S
         )
         found: dict[str, tuple[Log, ...]] = {}
-        for (block_hash, bloom), answer in zip(asked, answers, strict=True):
+        for block, answer in zip(asked, answers, strict=True):
             if isinstance(answer, RpcError):
                 raise answer
-            found[block_hash] = logs_of(answer)
-            if found[block_hash] and bloom is not None:
-                self._note_bloom(link, bloom_filter.may_match(bloom))
+            found[block.hash] = logs_of(answer)
+            if found[block.hash] and block.bloom is not None:
+                self._note_bloom(block.told_by, bloom_filter.may_match(block.bloom))
         return found
 
     def _note_bloom(self, link: Link, held: bool) -> None:

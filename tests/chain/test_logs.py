@@ -9,7 +9,7 @@ import pytest
 from keeper.chain.answers import Json, RpcError, fields
 from keeper.chain.blocks import BloomFilter, bloom_mask
 from keeper.chain.endpoint import Endpoint
-from keeper.chain.logs import LogFetcher
+from keeper.chain.logs import BlockBloom, LogFetcher
 from keeper.chain.rpc import Rpc
 from keeper.errors import ChainError
 from keeper.model import Header, LogFilter
@@ -120,13 +120,13 @@ async def test_a_bloom_is_believed_only_after_it_has_proved_true() -> None:
     full = bloom_mask(bytes.fromhex(POOL[2:]))
     async with serving(node) as url, Rpc([Endpoint(url)], CHAIN_ID) as rpc:
         fetcher, link = LogFetcher(rpc), rpc.links[0]
-        await fetcher.of_blocks(link, WANTED, [(block_hash(1), None)], wanted)
+        await fetcher.of_blocks(link, WANTED, [BlockBloom(block_hash(1), None, link)], wanted)
         assert node.asked == 1
-        found = await fetcher.of_blocks(link, WANTED, [(block_hash(2), full)], wanted)
+        found = await fetcher.of_blocks(link, WANTED, [BlockBloom(block_hash(2), full, link)], wanted)
         assert [each.block_number for each in found[block_hash(2)]] == [2]
-        assert await fetcher.of_blocks(link, WANTED, [(block_hash(3), 0)], wanted) == {}
+        assert await fetcher.of_blocks(link, WANTED, [BlockBloom(block_hash(3), 0, link)], wanted) == {}
         assert node.asked == 2, "from now on a bloom that excludes a block spares the call"
-        assert block_hash(4) in await fetcher.of_blocks(link, WANTED, [(block_hash(4), None)], wanted)
+        assert block_hash(4) in await fetcher.of_blocks(link, WANTED, [BlockBloom(block_hash(4), None, link)], wanted)
 
 
 async def test_a_bloom_that_was_untrue_once_is_never_believed_again() -> None:
@@ -136,5 +136,17 @@ async def test_a_bloom_that_was_untrue_once_is_never_believed_again() -> None:
     async with serving(node) as url, Rpc([Endpoint(url)], CHAIN_ID) as rpc:
         fetcher, link = LogFetcher(rpc), rpc.links[0]
         for number, bloom in enumerate((0, full, 0, full, 0), start=1):
-            found = await fetcher.of_blocks(link, WANTED, [(block_hash(number), bloom)], wanted)
+            found = await fetcher.of_blocks(link, WANTED, [BlockBloom(block_hash(number), bloom, link)], wanted)
             assert len(found[block_hash(number)]) == 1
+
+
+async def test_a_bloom_is_believed_of_the_endpoint_that_told_it_and_not_of_the_one_that_is_asked() -> None:
+    node = Node(10**9, "")
+    wanted = BloomFilter.of(WANTED)
+    full = bloom_mask(bytes.fromhex(POOL[2:]))
+    async with serving(node) as url, Rpc([Endpoint(url), Endpoint(f"{url}/zeros")], CHAIN_ID) as rpc:
+        fetcher, (true, zeros) = LogFetcher(rpc), rpc.links
+        await fetcher.of_blocks(true, WANTED, [BlockBloom(block_hash(1), full, true)], wanted)
+        assert await fetcher.of_blocks(zeros, WANTED, [BlockBloom(block_hash(2), 0, true)], wanted) == {}
+        found = await fetcher.of_blocks(true, WANTED, [BlockBloom(block_hash(3), 0, zeros)], wanted)
+        assert len(found[block_hash(3)]) == 1
