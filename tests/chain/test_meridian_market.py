@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 
 import pytest
@@ -11,7 +12,8 @@ from keeper.chain.endpoint import Endpoint
 from keeper.chain.rpc import Rpc
 from keeper.devnet.anvil import Anvil
 from keeper.devnet.meridian import Cohort, Holder, MeridianDevnet, MeridianWorld, deploy_meridian
-from keeper.errors import ProtocolError
+from keeper.devnet.rpc import RpcError
+from keeper.errors import ChainError, ProtocolError
 from keeper.model import Outcome, OutcomeState, Verdict, Window
 from keeper.protocols.meridian.liquidation import State, effective_test
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
@@ -412,3 +414,53 @@ async def test_fast_prices_move_the_market_without_a_read(anvil: Anvil) -> None:
         await follower.follow()
         assert sum(follower.rpc.calls.values()) == before + 1
         assert Verdict.LIQUIDATABLE in (await check_verdicts(devnet, market)).values()
+
+
+async def random_step(devnet: MeridianDevnet, draw: random.Random) -> None:
+    """Something that somebody does, whether the contracts allow it or not; sometimes the chain forgets it."""
+    account = "0x" + f"{draw.randrange(1, 4):040x}"
+    index, long = draw.choice(("BTC", "ETH")), draw.random() < 0.5
+    collateral = index if long else draw.choice(("USDC", "DAI"))
+    unit = {"BTC": 10**6, "ETH": 10**17, "USDC": 10**8, "DAI": 10**20}[collateral]
+    kind = draw.randrange(9)
+    try:
+        if kind < 3:
+            size = draw.choice((0, 500, 2_000, 4_000))
+            await devnet.confirm(
+                await devnet.increase(account, index, collateral, size, draw.randint(1, 300) * unit // 100, long)
+            )
+        elif kind < 5:
+            await devnet.confirm(await devnet.decrease(account, index, collateral, draw.choice((500, 2_000)), long))
+        elif kind == 5:
+            price = {"BTC": 60_000, "ETH": 3_000}[index] * draw.randint(93, 107) // 100
+            await devnet.confirm(await devnet.set_price(index, price))
+        elif kind == 6:
+            await devnet.confirm(await devnet.liquidate(devnet.liquidator, draw.choice(devnet.holders)))
+        elif kind == 7:
+            await devnet.node.mine(1, interval_seconds=draw.choice((1, 4_000)))
+        else:
+            await devnet.node.reorg(draw.randint(1, 3))
+    except (ChainError, RpcError):
+        return  # refused: reverts leave nothing behind, and the mirror must not mind
+
+
+async def test_the_mirror_equals_a_fresh_one_after_anything(direct: MeridianDevnet) -> None:
+    draw = random.Random(5)
+    market = market_of(direct)
+    kinds: set[int] = set()
+    async with watching(direct, market) as follower:
+        await direct.node.mine(8)
+        for step in range(90):
+            await random_step(direct, draw)
+            if draw.random() < 0.7:
+                await follower.follow()
+            if step % 10 == 9:
+                await follower.follow()
+                assert market.digest() == await digest_of_a_fresh_one(direct), step
+                kinds.add(len(market.mirror.positions))
+                known = [
+                    Holder(k, p.account, p.collateral_token, p.index_token, p.is_long, -1)
+                    for k, p in market.mirror.positions.items()
+                ]
+                await check_verdicts(direct, market, holders=known)
+    assert len(kinds) > 2

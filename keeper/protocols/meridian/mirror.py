@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 import structlog
@@ -301,7 +301,8 @@ class Mirror:
     def _ask_tokens(self, batch: Batch, tokens: Iterable[str], *, settings: bool) -> Callable[[], None]:
         vault = self._address
         figures = {token: [batch.ask(vault, getter, token) for getter in _TOKEN_FIGURES] for token in tokens}
-        balances = {token: batch.ask(token, "balanceOf(address)", vault) for token in figures}
+        # A transfer to the vault is no event of the vault's: balances are asked for along with the prices.
+        balances = {token: batch.ask(token, "balanceOf(address)", vault) for token in {*self._tokens, *figures}}
         fixed = {
             token: [batch.ask(vault, getter, token) for getter in _TOKEN_SETTINGS]
             for token in figures
@@ -309,10 +310,18 @@ class Mirror:
         }
 
         def take() -> None:
-            for address, answers in figures.items():
-                self._take_token(address, answers, balances[address], fixed.get(address))
+            for address, balance in balances.items():
+                if address in figures:
+                    self._take_token(address, figures[address], balance, fixed.get(address))
+                elif balance.ok and address not in self.unreadable:
+                    self._keep_token(replace(self._tokens[address], balance=balance.uint()))
 
         return take
+
+    def _keep_token(self, token: Token) -> None:
+        if token != self._tokens.get(token.address):
+            self._tokens = {**self._tokens, token.address: token}
+            self._changed("token", token.address)
 
     def _take_token(self, address: str, figures: list[Answer], balance: Answer, fixed: list[Answer] | None) -> None:
         bad = next((a for a in (*figures, balance, *(fixed or ())) if not a.ok), None)
@@ -344,9 +353,7 @@ class Mirror:
             last_funding_time=last,
             balance=balance.uint() if balance.ok else 0,
         )
-        if token != before:
-            self._tokens = {**self._tokens, address: token}
-            self._changed("token", address)
+        self._keep_token(token)
 
     def _ask_positions(self, batch: Batch, wanted: dict[str, Position]) -> Callable[[], None]:
         asked = {key: batch.ask(self._address, "positions(bytes32)", key) for key in wanted}
