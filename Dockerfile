@@ -24,12 +24,15 @@ USER keeper
 ENV PATH=/opt/keeper/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "scripts/devnet"]
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS keeper
 RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /var/lib/keeper && chown keeper /var/lib/keeper
 COPY --from=build /opt/keeper /opt/keeper
 USER keeper
 WORKDIR /var/lib/keeper
 ENV PATH=/opt/keeper/bin:$PATH PYTHONUNBUFFERED=1
+# Ready means: it may liquidate, and could at this moment. A token is not asked for.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=2 \
+    CMD ["python", "-m", "keeper.ops.healthcheck"]
 # exec form: SIGTERM reaches the daemon itself.
 ENTRYPOINT ["python", "-m", "keeper"]
 CMD ["run", "--config", "/etc/keeper/keeper.toml"]

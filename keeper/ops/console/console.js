@@ -241,7 +241,7 @@ function axes(width, height, bottom, step) {
   for (let mark = -BINS; mark <= BINS; mark += 5) {
     const x = (mark + BINS) * step;
     svg.append(shape("line", { class: "axis", x1: x, x2: x, y1: 26, y2: bottom }));
-    if (mark % 10 && width < 700) continue;
+    if (width < 700 && (mark % 10 || Math.abs(mark) === BINS)) continue;
     if (Math.abs(mark) === 25) continue; // It would touch its neighbour at the edge.
     const anchor = mark === -BINS ? "start" : mark === BINS ? "end" : "middle";
     const text = mark ? `${mark > 0 ? "+" : "−"}${Math.abs(mark)} %` : "now";
