@@ -15,13 +15,14 @@ from keeper.chain.configured import endpoints_of
 from keeper.chain.logs import PastLogs
 from keeper.chain.rpc import Rpc
 from keeper.errors import ConfigError
-from keeper.model import Assessment, Eligibility, Header, PriceTick, Window
+from keeper.model import Assessment, Eligibility, Header, Window
 from keeper.protocols.market import Market, Trigger
-from keeper.protocols.registry import make_market, nearest_of, triggers_of
+from keeper.protocols.registry import make_market, nearest_of, prices_heard, triggers_of
 from keeper.settings import ChainSettings, MarketSettings, Settings
 
 LISTEN_S = 2.0
-"""How long prices from off the chain are waited for; one that says nothing new by then is taken as unchanged."""
+"""How long prices from off the chain are waited for; what says nothing new by then is taken as unchanged."""
+POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def chosen(settings: Settings, market: str | None) -> list[str]:
 
 
 @asynccontextmanager
-async def open_market(settings: Settings, name: str) -> AsyncIterator[MarketDesk]:
+async def open_market(settings: Settings, name: str, listen_s: float = LISTEN_S) -> AsyncIterator[MarketDesk]:
     """Connect, read the market at the head, and hear its prices once. Raises ``KeeperError``."""
     wanted = settings.markets[name]
     chain = settings.chains[wanted.chain]
@@ -99,7 +100,8 @@ async def open_market(settings: Settings, name: str) -> AsyncIterator[MarketDesk
         reader = PinnedReader(rpc)
         market = make_market(name, wanted, liquidators, None, PastLogs(rpc))
         await market.bootstrap(reader, head)
-        await hear_prices(market)
+        if listen_s:
+            await hear_prices(market, listen_s)
         yield MarketDesk(name, wanted, chain, rpc, reader, head, market, liquidators)
 
 
@@ -108,22 +110,20 @@ async def head_of(rpc: Rpc) -> Header:
     return header_of(fields(await rpc.request("eth_getBlockByNumber", ["latest", False])))
 
 
-async def hear_prices(market: Market, listen_s: float = LISTEN_S) -> bool:
-    """Listen to the market's price sources until one says something new. False if none did."""
+async def hear_prices(market: Market, listen_s: float) -> bool:
+    """Listen to the market's price sources until all were heard. False if some were not."""
     heard = asyncio.Event()
-
-    def emit(_tick: PriceTick) -> None:
-        heard.set()
-
-    watching = asyncio.create_task(market.watch(emit))
-    listening = asyncio.create_task(heard.wait())
+    # A price that is signed anew and has not moved is no news, so news are not all that is looked for.
+    watching = asyncio.create_task(market.watch(lambda _tick: heard.set()))
     try:
-        await asyncio.wait({watching, listening}, timeout=listen_s, return_when=asyncio.FIRST_COMPLETED)
-        if watching.done() and not heard.is_set():
-            await watching  # A market without sources returns at once; one that failed says so here.
+        async with asyncio.timeout(listen_s):
+            while not prices_heard(market):
+                heard.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), POLL_S)
+    except TimeoutError:
+        return False
     finally:
-        for task in (watching, listening):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(watching, listening, return_exceptions=True)
-    return heard.is_set()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    return True

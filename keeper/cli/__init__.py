@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from keeper.cli import accounts, run, stake
+from keeper.cli import accounts, doctor, run, stake
 from keeper.errors import KeeperError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ def _commands() -> None:
 
 app.command("run")(run.run)
 app.command("accounts")(accounts.accounts)
+app.command("doctor")(doctor.doctor)
 app.add_typer(stake.app, name="stake")
 
 

@@ -15,6 +15,7 @@ from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
+from keeper.protocols.deri.state import OracleKind
 from keeper.protocols.market import Market, Trigger, Worth
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian import standing as meridian_standing
@@ -114,6 +115,14 @@ def triggers_of(market: Market, account: str, window: Window) -> list[Trigger]:
     if isinstance(market, MeridianMarket):
         return meridian_standing.triggers(market, account, window)
     return []
+
+
+def prices_heard(market: Market) -> bool:
+    """Whether every price that is signed off the chain was heard since it was last written to the chain."""
+    if not isinstance(market, DeriMarket):
+        return True
+    signed = {key for key, oracle in market.mirror.state.oracles.items() if oracle.kind is OracleKind.OFFCHAIN}
+    return signed <= market.fresher().keys()
 
 
 def contract_of(settings: MarketSettings) -> str:

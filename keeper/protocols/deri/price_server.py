@@ -190,6 +190,20 @@ WRONG_SIGNATURE = "a reading with a wrong signature"
 OLD = "readings that are too old"
 
 
+async def ask(session: aiohttp.ClientSession, url: str, names: list[str]) -> tuple[bytes, int]:
+    """The body of an answer, and when its first byte was here."""
+    async with session.post(url.rstrip("/") + "/get_symbol_data", json=names) as response:
+        seen_ns = time.perf_counter_ns()
+        if response.status != 200:
+            raise UnusableError(f"HTTP status {response.status}")
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(1 << 16):
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise UnusableError(f"a body of more than {LARGEST_BODY} bytes")
+        return bytes(body), seen_ns
+
+
 class PriceServers:
     """Polls the servers of one market and emits a tick whenever a price changes."""
 
@@ -238,9 +252,9 @@ class PriceServers:
             if not asked:
                 continue
             try:
-                body, seen_ns = await self._ask(session, url, list(asked))
+                body, seen_ns = await ask(session, url, list(asked))
             except (aiohttp.ClientError, TimeoutError, UnusableError) as error:
-                streaks.wrong(UNREACHABLE, _described(error))
+                streaks.wrong(UNREACHABLE, described(error))
                 continue
             streaks.right(UNREACHABLE)
             try:
@@ -251,19 +265,6 @@ class PriceServers:
             tick = self._take(records, faults, asked, seen_ns, server, streaks)
             if tick is not None:
                 emit(tick)
-
-    async def _ask(self, session: aiohttp.ClientSession, url: str, names: list[str]) -> tuple[bytes, int]:
-        """The body of an answer, and when its first byte was here."""
-        async with session.post(url.rstrip("/") + "/get_symbol_data", json=names) as response:
-            seen_ns = time.perf_counter_ns()
-            if response.status != 200:
-                raise UnusableError(f"HTTP status {response.status}")
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(1 << 16):
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise UnusableError(f"a body of more than {LARGEST_BODY} bytes")
-            return bytes(body), seen_ns
 
     def _take(
         self,
@@ -306,7 +307,7 @@ class PriceServers:
         return PriceTick(self._market, server, tuple(changed), latest, seen_ns)
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
     """What went wrong, without the URL that aiohttp puts into its messages: it may hold a credential."""
     if isinstance(error, UnusableError):
         return str(error)
