@@ -15,19 +15,21 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /srv
 COPY contracts contracts
+# Versions are pinned by contracts/package-lock.json.
+# hadolint ignore=DL3016
 RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error \
     && cd contracts && node_modules/.bin/forge build --quiet --skip test
 COPY keeper keeper
 COPY scripts scripts
 RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /state && chown keeper /state
-USER keeper
+USER 10001
 ENV PATH=/opt/keeper/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "scripts/devnet"]
 
 FROM python:3.11-slim-bookworm AS keeper
 RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /var/lib/keeper && chown keeper /var/lib/keeper
 COPY --from=build /opt/keeper /opt/keeper
-USER keeper
+USER 10001
 WORKDIR /var/lib/keeper
 ENV PATH=/opt/keeper/bin:$PATH PYTHONUNBUFFERED=1
 # Ready means: it may liquidate, and could at this moment. A token is not asked for.
