@@ -19,6 +19,7 @@ from keeper.protocols.deri.privileger import deri
 from keeper.protocols.deri.readings import expires_at
 from keeper.protocols.deri.stake.account import read_stakes
 from keeper.protocols.deri.state import OracleKind, SymbolKind
+from keeper.protocols.meridian.market import MeridianMarket
 from keeper.protocols.registry import contract_of, figures_of
 from keeper.settings import DeriSettings, MarketSettings, Mode, Settings
 
@@ -71,13 +72,13 @@ async def _prices(desk: MarketDesk) -> AsyncIterator[Finding]:
         async for finding in _deri_prices(desk, desk.market):
             yield finding
         return
-    if figures is not None:
-        unknown = figures.distances.unassessable
+    if isinstance(desk.market, MeridianMarket):
         subject = f"market {desk.name} prices"
-        if unknown:
-            yield fault(subject, f"{unknown} positions are not assessable", "see the log of `keeper run` for the token")
-        else:
-            yield fine(subject, f"{len(figures.prices)} prices on the chain")
+        failing = desk.market.unassessable()
+        for reason, count in failing.items():
+            yield fault(subject, f"{count} positions are not assessable: {reason}", "they wait for a price")
+        if not failing:
+            yield fine(subject, f"{len(desk.market.mirror.feeds.quotes)} tokens have one on the chain")
 
 
 async def _deri_prices(desk: MarketDesk, market: DeriMarket) -> AsyncIterator[Finding]:

@@ -162,4 +162,4 @@ async def test_the_faults_of_a_vault_are_named(anvil: Anvil, tmp_path: Path) -> 
     assert "not-listed" in await faults(devnet.position_manager)
     await devnet.confirm(await devnet.list_liquidator(devnet.liquidator, active=True))
     await devnet.confirm(await devnet.set_price("BTC", 0))
-    assert "2 positions are not assessable" in await faults(devnet.position_manager)
+    assert "2 positions are not assessable: VaultPriceFeed: invalid price" in await faults(devnet.position_manager)
