@@ -10,6 +10,8 @@ RUN /opt/keeper/bin/python -m compileall -q /opt/keeper/lib/python3.11/site-pack
 
 # A local market for trying it out: the contracts compiled, and the scripts that deploy and move it.
 FROM build AS devnet
+# Debian keeps one version of a package at a time: a pinned one is gone with the next update.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends nodejs npm \
     && rm -rf /var/lib/apt/lists/*
@@ -17,8 +19,10 @@ WORKDIR /srv
 COPY contracts contracts
 # Versions are pinned by contracts/package-lock.json.
 # hadolint ignore=DL3016
-RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error \
-    && cd contracts && node_modules/.bin/forge build --quiet --skip test
+RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error
+WORKDIR /srv/contracts
+RUN node_modules/.bin/forge build --quiet --skip test
+WORKDIR /srv
 COPY keeper keeper
 COPY scripts scripts
 RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /state && chown keeper /state
