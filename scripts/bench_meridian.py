@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import cast
@@ -70,8 +70,8 @@ async def _cell(size: int, block_time: float | None) -> list[Figure]:
     placed = sum(cohort.count for cohort in cohorts)
     cohorts.append(Cohort("BTC", is_long=True, count=size - placed, distance=FAR, size_usd=1_000))
     world = MeridianWorld(tuple(cohorts), timelock=False)
-    async with run_anvil(AnvilOptions(prune_history=64)) as node:
-        devnet = await deploy_meridian(node, world)
+    async with large_market(world) as devnet:
+        node = devnet.node
         block_ms = await _node_alone(devnet)
         if block_time:
             await node.set_automine(False)
@@ -104,6 +104,25 @@ async def _cell(size: int, block_time: float | None) -> list[Figure]:
 def now() -> float:
     """Milliseconds of the process clock."""
     return time.perf_counter() * 1e3
+
+
+@asynccontextmanager
+async def large_market(world: MeridianWorld) -> AsyncIterator[MeridianDevnet]:
+    """A market on an Anvil that forks the one it was deployed to, with every position in its cache.
+
+    On a chain of its own Anvil hashes all of the state for every block, which takes 40 ms and more with thousands of
+    positions, as no node on a network does. On a fork it leaves that out.
+    """
+    async with run_anvil(AnvilOptions()) as base:
+        deployed = await deploy_meridian(base, world)
+        options = AnvilOptions(fork_url=base.http_url, prune_history=64)
+        async with run_anvil(options) as node:
+            await node.rpc("anvil_autoImpersonateAccount", True)
+            devnet = replace(deployed, node=node)
+            getter, vault = devnet.vault.encode, devnet.vault.address
+            data = [getter("positions", bytes.fromhex(holder.key[2:])) for holder in devnet.holders]
+            await node.batch([("eth_call", [{"to": vault, "data": "0x" + each.hex()}, "latest"]) for each in data])
+            yield devnet
 
 
 @dataclass(slots=True)
