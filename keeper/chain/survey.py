@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -36,10 +36,10 @@ def chosen_hash(standings: Sequence[Standing]) -> str:
     return max({standing.common_hash for standing in standings}, key=weight)
 
 
-async def survey(rpc: Rpc, tolerated_lag: int, known: Container[str]) -> None:
+async def survey(rpc: Rpc, tolerated_lag: int, is_known: Callable[[str], bool]) -> None:
     """Ask every endpoint for its head, and leave those out of decisions that lag or follow a fork of their own.
 
-    ``known`` are hashes of the chain that is followed: while every head is among them, no second question is needed.
+    ``is_known`` tells the blocks of the chain that is followed: while every head is one, there is no second question.
     An endpoint that does not answer keeps the standing it had.
     """
     links = [link for link in rpc.links if link.chain_id == rpc.chain_id]
@@ -51,7 +51,7 @@ async def survey(rpc: Rpc, tolerated_lag: int, known: Container[str]) -> None:
     highest = max(number for number, _ in heads.values())
     near = [link for link, (number, _) in heads.items() if highest - number <= tolerated_lag]
     forked: set[Link] = set()
-    if not all(heads[link][1] in known for link in near):
+    if not all(is_known(heads[link][1]) for link in near):
         blocks = await _blocks(rpc, near, hex(min(heads[link][0] for link in near)))
         standings = {link: Standing(link.endpoint.priority, heads[link][0], blocks[link][1]) for link in blocks}
         if standings:
