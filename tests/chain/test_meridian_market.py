@@ -386,6 +386,23 @@ async def test_bad_input_is_named_and_the_rest_goes_on(direct: MeridianDevnet) -
         assert round_.assess(direct.holders[0].key).verdict is Verdict.HEALTHY
 
 
+async def test_a_close_that_would_revert_is_named_and_the_rest_goes_on(direct: MeridianDevnet) -> None:
+    market = market_of(direct)
+    async with watching(direct, market) as follower:
+        # A stable far below its peg: what is left of a short's collateral counts for more tokens than the vault holds.
+        await direct.confirm(await direct.set_price("DAI", Decimal("0.05")), await direct.set_price("BTC", 67_000))
+        await direct.confirm(await direct.set_price("ETH", 3_160))
+        await follower.follow()
+        verdicts = await check_verdicts(direct, market)
+        by_cohort = {cohort: {verdicts[h.key] for h in direct.holders if h.cohort == cohort} for cohort in range(4)}
+        assert by_cohort[2] == {Verdict.LIQUIDATABLE}
+        assert by_cohort[3] == {Verdict.UNASSESSABLE}
+        head = market.mirror.head
+        round_ = market.round(Window(head.number + 1, head.timestamp + 1, head.timestamp + 1))
+        key = next(h.key for h in direct.holders if h.cohort == 3)
+        assert round_.assess(key).reason == "Vault: invalid increase"
+
+
 async def test_a_vault_that_is_another_contract_is_refused(direct: MeridianDevnet) -> None:
     config = MeridianMarketConfig("wrong", direct.tokens["BTC"].address)
     async with Rpc([Endpoint(direct.node.http_url)], await direct.node.chain_id()) as rpc:
