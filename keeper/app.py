@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import aiohttp
 import structlog
 
 from keeper.chain.answers import fields
@@ -17,11 +18,12 @@ from keeper.chain.blocks import header_of
 from keeper.chain.books import Claims
 from keeper.chain.calls import PinnedReader
 from keeper.chain.clock import Clock
-from keeper.chain.configured import endpoints_of, lane_settings_of, unlock
+from keeper.chain.configured import data_fee_of, endpoints_of, lane_settings_of, native_price_of, relay_of, unlock
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.lane import Lane
 from keeper.chain.logs import PastLogs
-from keeper.chain.relay import PublicRelay
+from keeper.chain.native_price import FixedPrice, NativePrice
+from keeper.chain.relay import PublicRelay, Relay
 from keeper.chain.rpc import Rpc
 from keeper.chain.simulate import Simulator
 from keeper.engine.executors import Executor, Observer
@@ -33,15 +35,21 @@ from keeper.model import Header, LogFilter, Outcome, OutcomeState
 from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
 from keeper.ops.station import Station
-from keeper.protocols.market import Market, Row
+from keeper.protocols.market import Market, Row, Worth
 from keeper.protocols.registry import contract_of, figures_of, listen, make_market, worth_of
-from keeper.settings import ChainSettings, DeriSettings, MarketSettings, Mode, Settings
+from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, urls_of
 from keeper.store.hold import hold
 from keeper.store.journal import Journal
 from keeper.store.mirror import Identity, MirrorStore
 from keeper.views import Level
 
 _log = structlog.get_logger(__name__)
+
+RELAY_S = 5.0
+"""How long a private relay may take to answer."""
+
+PRICE_S = 30.0
+"""Between readings of the native coin's price."""
 
 REBUILD_S = 1.0
 """Between attempts to read a market anew."""
@@ -139,7 +147,8 @@ def _first(errors: BaseExceptionGroup[KeeperError]) -> KeeperError:
 
 
 async def _work(settings: Settings, secrets: Secrets) -> None:
-    _keep_secret(settings, secrets)
+    for url in urls_of(settings):
+        secrets.add_url(url)
     prices = {name: worth_of(market).native_price_e18 for name, market in settings.markets.items()}
     station = Station(settings, secrets, figures_of=figures_of, native_price_e18=prices)
     async with AsyncExitStack() as stack:
@@ -165,6 +174,7 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
                 follower = _Follower(markets[name], wanted, chain, journal, store, station)
                 tasks.create_task(follower.run(), name=f"{name}.heads")
+                tasks.create_task(_follow_price(name, follower.native_price, chain.rpc), name=f"{name}.native-price")
 
 
 async def _open_chain(
@@ -185,7 +195,7 @@ async def _open_chain(
         name, wanted, rpc, PinnedReader(rpc), clock, Observer("", lambda outcome: None), head, station.outcome
     )
     if settings.mode is Mode.LIVE:
-        chain.executor = await _lanes(chain, journal, markets, station, stack)
+        chain.executor = await _lanes(chain, settings.markets, journal, markets, station, stack)
     else:
         liquidator = wanted.signers[0].address if wanted.signers else wanted.liquidator
         if liquidator is None:
@@ -198,11 +208,17 @@ async def _open_chain(
 
 
 async def _lanes(
-    chain: Chain, journal: Journal, markets: dict[str, Market], station: Station, stack: AsyncExitStack
+    chain: Chain,
+    wanted: Mapping[str, MarketSettings],
+    journal: Journal,
+    markets: dict[str, Market],
+    station: Station,
+    stack: AsyncExitStack,
 ) -> LiveExecutor:
     """One lane for each signer, reconciled with the chain."""
     settings = lane_settings_of(chain.settings)
     claims: Claims = {}
+    relays = await _relays(chain, wanted, stack)
     lanes = []
     for entry in chain.settings.signers:
         signer = await unlock(entry)
@@ -214,13 +230,41 @@ async def _lanes(
             journal,
             settings,
             claims=claims,
+            relays=relays,
+            data_fee=data_fee_of(chain.settings),
             realised=lambda outcome: markets[outcome.market].realised_reward_b0(outcome, outcome.logs),
             outcomes=chain.tell,
             timed=station.metrics.timed,
         )
         await lane.start(chain.head)
         lanes.append(lane)
-    return LiveExecutor(lanes, settings.fees.tip_wei)
+    return LiveExecutor(lanes)
+
+
+async def _relays(chain: Chain, wanted: Mapping[str, MarketSettings], stack: AsyncExitStack) -> dict[str, Relay]:
+    """The private ways of this chain's markets; what has none goes to the public endpoints."""
+    private = {name: m.relay for name, m in wanted.items() if m.chain == chain.name and m.relay is not None}
+    if not private:
+        return {}
+    session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=RELAY_S)))
+    return {name: relay_of(relay, session) for name, relay in private.items()}
+
+
+async def _follow_price(name: str, price: NativePrice, rpc: Rpc) -> None:
+    """Keep the worth of the native coin current. While it can't be read the last figure counts."""
+    failing = False
+    while not isinstance(price, FixedPrice):
+        try:
+            await price.refresh(rpc, int(time.time()))
+        except ChainError as error:
+            if not failing:
+                _log.warning("native price not read", market=name, error=str(error))
+            failing = True
+        else:
+            if failing:
+                _log.info("native price read again", market=name)
+            failing = False
+        await asyncio.sleep(PRICE_S)
 
 
 async def _open_mirror(
@@ -248,6 +292,8 @@ class _Follower:
         self._market = market
         self._chain = chain
         self._store = store
+        self._wanted = worth_of(settings)
+        self.native_price = native_price_of(settings, self._wanted.native_price_e18)
         self._heads = Heads(chain.rpc, LogFilter(frozenset()), silence_blocks=chain.settings.silence_blocks)
         self._loop = MarketLoop(
             market,
@@ -255,7 +301,7 @@ class _Follower:
             chain.clock,
             chain.executor,
             journal,
-            worth_of(settings),
+            self._worth,
             self._save,
             station.metrics.timed,
         )
@@ -265,6 +311,10 @@ class _Follower:
         self._unwritten: list[Row] = []
         self._saved = 0
         self._failing = False
+
+    def _worth(self) -> Worth:
+        """What is wanted at the native coin's present price; the configured one until another is read."""
+        return replace(self._wanted, native_price_e18=self.native_price.value_e18 or self._wanted.native_price_e18)
 
     async def run(self) -> None:
         head = await recover(self._market, self._store, self._heads, self._chain.reader)
@@ -315,14 +365,3 @@ class _Follower:
         self._failing = False
         self._unwritten = []
         self._saved = head.number
-
-
-def _keep_secret(settings: Settings, secrets: Secrets) -> None:
-    for chain in settings.chains.values():
-        for url in (*chain.endpoints, *filter(None, (chain.private_relay,))):
-            secrets.add_url(url)
-        for signer in filter(None, (entry.remote for entry in chain.signers)):
-            secrets.add_url(signer)
-    for market in settings.markets.values():
-        for url in market.price_servers if isinstance(market, DeriSettings) else ():
-            secrets.add_url(url)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import ipaddress
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from eth_utils import is_address, to_checksum_address
@@ -116,16 +117,47 @@ class ChainSettings(_Section):
     signers: tuple[SignerSettings, ...] = ()
     liquidator: Address | None = None
     """Whose place dry-run and observe take when no signer is configured."""
-    private_relay: Endpoint | None = Field(default=None, repr=False)
     archive: Endpoint | None = Field(default=None, repr=False)
     """A node that keeps the state of past blocks, for `keeper replay`; None: the endpoints are tried."""
 
 
-class DeriSettings(_Section):
+class RelaySettings(_Section):
+    """A private way for one market's transactions. The endpoint keeps them to itself until they are mined."""
+
+    kind: Literal["raw", "private", "bundle"]
+    """raw: ``eth_sendRawTransaction``; private: ``eth_sendPrivateTransaction``; bundle: ``eth_sendBundle``, signed."""
+    url: Endpoint = Field(repr=False)
+    identity_key_file: Path | None = None
+    """For bundles: a key that earns a reputation with the relay and has nothing to do with the money."""
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        if (self.kind == "bundle") != (self.identity_key_file is not None):
+            raise ValueError("identity_key_file is for a relay of kind bundle, which needs one")
+        return self
+
+
+class _AnyMarket(_Section):
+    chain: str
+    native_price_feed: Address | None = None
+    """A Chainlink feed of the native coin in the unit of account; until it is read the configured figure counts."""
+    native_price_oracle: Address | None = None
+    """The same from a contract with ``value()``, 18 decimals: a pool's own oracle, say."""
+    native_price_max_age_seconds: int = Field(default=86_400, gt=0)
+    relay: RelaySettings | None = None
+    """None: the chain's public endpoints, all at once."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.native_price_feed is not None and self.native_price_oracle is not None:
+            raise ValueError("expected native_price_feed or native_price_oracle, got both")
+        return self
+
+
+class DeriSettings(_AnyMarket):
     """A pool of Deri Protocol V3."""
 
     protocol: Literal["deri-v3"]
-    chain: str
     pool: Address
     price_servers: tuple[Endpoint, ...] = Field(default=(), repr=False)
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
@@ -141,11 +173,10 @@ class DeriSettings(_Section):
     """From where the privileger's events are read, for the rank among the stakers; None: it is not asked for."""
 
 
-class MeridianSettings(_Section):
+class MeridianSettings(_AnyMarket):
     """A vault of Meridian Trade (GMX v1 style)."""
 
     protocol: Literal["meridian"]
-    chain: str
     vault: Address
     position_manager: Address | None = None
     """None: the vault's own route."""
@@ -256,6 +287,20 @@ class Settings(BaseSettings):
                 if not self.chains[name].signers:
                     raise ValueError(f"mode live needs at least one [[chains.{name}.signers]]; or set mode = 'observe'")
         return self
+
+
+def urls_of(settings: Settings) -> Iterator[str]:
+    """Every URL of the configuration that may hold a credential."""
+    for chain in settings.chains.values():
+        yield from chain.endpoints
+        if chain.archive is not None:
+            yield chain.archive
+        yield from (signer.remote for signer in chain.signers if signer.remote is not None)
+    for market in settings.markets.values():
+        if market.relay is not None:
+            yield market.relay.url
+        if isinstance(market, DeriSettings):
+            yield from market.price_servers
 
 
 def load(path: Path) -> Settings:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import aiohttp
+
 from keeper.chain.budget import Limits
+from keeper.chain.data_fee import DATA_FEES, DataFee
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.gas import FeeSettings
 from keeper.chain.lane import LaneSettings
+from keeper.chain.native_price import ChainlinkPrice, FixedPrice, NativePrice, OraclePrice
+from keeper.chain.private_relay import BundleRelay, PrivateRelay
+from keeper.chain.relay import Relay
 from keeper.chain.signer import RemoteSigner, Signer, read_key_file, unlock_keystore
-from keeper.settings import ChainSettings, SignerSettings
+from keeper.settings import ChainSettings, MarketSettings, RelaySettings, SignerSettings
 
 
 def endpoints_of(chain: ChainSettings) -> list[Endpoint]:
@@ -45,6 +51,32 @@ async def unlock(entry: SignerSettings) -> Signer:
         return read_key_file(entry.key_file, entry.address)
     assert entry.remote is not None
     return await RemoteSigner.connect(entry.remote, entry.address)
+
+
+def data_fee_of(chain: ChainSettings) -> DataFee:
+    """What the chain charges for call data besides the gas."""
+    return DATA_FEES[chain.gas.data_fee]()
+
+
+def native_price_of(market: MarketSettings, fixed_e18: int) -> NativePrice:
+    """Where the worth of a native coin comes from; ``fixed_e18`` is the configured figure."""
+    if market.native_price_feed is not None:
+        return ChainlinkPrice(market.native_price_feed, market.native_price_max_age_seconds)
+    if market.native_price_oracle is not None:
+        return OraclePrice(market.native_price_oracle)
+    return FixedPrice(fixed_e18)
+
+
+def relay_of(settings: RelaySettings, session: aiohttp.ClientSession) -> Relay:
+    """A market's private way. Raises ``SignerError`` if its identity can't be read."""
+    match settings.kind:
+        case "raw":
+            return PrivateRelay(settings.url, "eth_sendRawTransaction", session)
+        case "private":
+            return PrivateRelay(settings.url, "eth_sendPrivateTransaction", session)
+        case "bundle":
+            assert settings.identity_key_file is not None
+            return BundleRelay(settings.url, read_key_file(settings.identity_key_file), session)
 
 
 def _wei(coins: Decimal) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from keeper.ops import logs
-from keeper.settings import Settings, load
+from keeper.settings import Settings, load, urls_of
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, a TOML file.", envvar="KEEPER_CONFIG")
@@ -24,7 +24,6 @@ def quiet_settings(config: Path, level: str = "error") -> Settings:
     """
     settings = load(config)
     secrets = logs.configure(settings.log.format, level)
-    for chain in settings.chains.values():
-        for url in (*chain.endpoints, *filter(None, (chain.private_relay, chain.archive))):
-            secrets.add_url(url)
+    for url in urls_of(settings):
+        secrets.add_url(url)
     return settings

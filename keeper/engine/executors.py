@@ -29,6 +29,10 @@ class Executor(Protocol):
         """What a unit of gas would cost in the block after ``head``."""
         ...
 
+    def data_fee_wei(self, length: int) -> int:
+        """What an L2 charges for call data of that many bytes, besides the gas."""
+        ...
+
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         """Carry a batch out in its order. Returns once every one is handed over; what became of them is told later."""
         ...
@@ -67,6 +71,9 @@ class Observer:
 
     def fee_per_gas_wei(self, head: Header) -> int:
         return head.base_fee_per_gas_wei or 0
+
+    def data_fee_wei(self, length: int) -> int:
+        return 0
 
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         for item in batch:

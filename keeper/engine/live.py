@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from keeper.chain.gas import next_base_fee_wei
 from keeper.chain.lane import Lane
 from keeper.model import Header, Liquidation
 
@@ -12,10 +11,9 @@ from keeper.model import Header, Liquidation
 class LiveExecutor:
     """Sends through whichever lane the loop has chosen. The lanes do the rest."""
 
-    def __init__(self, lanes: Sequence[Lane], tip_wei: int) -> None:
+    def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = tuple(lanes)
         self._lanes: Mapping[str, Lane] = {lane.address: lane for lane in lanes}
-        self._tip_wei = tip_wei
 
     def senders(self) -> Sequence[str]:
         return tuple(self._lanes)
@@ -27,7 +25,10 @@ class LiveExecutor:
         return self._lanes[sender].held_back(market, account, number)
 
     def fee_per_gas_wei(self, head: Header) -> int:
-        return (next_base_fee_wei(head) or 0) + self._tip_wei
+        return self.lanes[0].fee_per_gas_wei(head)
+
+    def data_fee_wei(self, length: int) -> int:
+        return self.lanes[0].data_fee_wei(length)
 
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
         await self._lanes[sender].submit(batch, head)

@@ -88,7 +88,7 @@ class MarketLoop:
         clock: Clock,
         executor: Executor,
         decisions: DecisionLog,
-        worth: Worth,
+        worth: Callable[[], Worth],
         save: Save,
         timed: Timed = untimed,
     ) -> None:
@@ -212,7 +212,13 @@ class MarketLoop:
         window = self._clock.window()
         sender = self._sender(window)
         round_ = self.market.round(window)
-        terms = Terms(self._worth.native_price_e18, self._worth.min_profit_e18, self._executor.fee_per_gas_wei(head))
+        worth = self._worth()
+        terms = Terms(
+            worth.native_price_e18,
+            worth.min_profit_e18,
+            self._executor.fee_per_gas_wei(head),
+            self._executor.data_fee_wei,
+        )
         in_flight = self._executor.in_flight(self.market.name)
         batch: list[Liquidation] = []
         skips: list[Skip] = []
