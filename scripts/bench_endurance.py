@@ -126,13 +126,10 @@ async def _live(devnet: DeriDevnet, until: int) -> list[int]:
     await confirm(node, await send(node, ready))
     resident = []
     while await node.block_number() < until:
-        deposits = [
-            Transaction(
-                draw.choice(owners), devnet.pool.address, devnet.pool.encode("addMargin", draw.randrange(ONE), [])
-            )
-            for _ in range(AT_ONCE)
-        ]
-        await confirm(node, await send(node, deposits))
+        amounts = [draw.randrange(ONE) for _ in range(AT_ONCE)]
+        deposits = [devnet.pool.encode("addMargin", amount, []) for amount in amounts]
+        hashes = await send(node, [Transaction(draw.choice(owners), devnet.pool.address, data) for data in deposits])
+        await confirm(node, hashes[-1:])
         resident.append(_resident())
     return resident
 
