@@ -62,7 +62,7 @@ async def test_both_protocols_on_one_chain(tmp_path: Path) -> None:
             await daemon.wait_for(event("watching", market="vault", accounts=6))
             await crash(deri, meridian)
             await everybody_gone(deri, meridian, config.with_name("keeper.sqlite"))
-            assert not [seen for seen in daemon.events if seen.get("event") == "reverted"], daemon.tail()
+            assert not [seen for seen in daemon.events if seen.get("event") == "liquidation.reverted"], daemon.tail()
             assert await daemon.stop() == 0
     assert {name.partition(":")[0] for name in read_ledger(config.with_name("keeper.sqlite")).blocks} == {
         "pool",
@@ -102,8 +102,34 @@ async def test_both_protocols_on_two_chains_at_once(tmp_path: Path) -> None:
             await daemon.wait_for(event("watching", market="vault", accounts=6))
             await crash(deri, meridian)
             await everybody_gone(deri, meridian, config.with_name("keeper.sqlite"))
-            assert not [seen for seen in daemon.events if seen.get("event") == "reverted"], daemon.tail()
+            assert not [seen for seen in daemon.events if seen.get("event") == "liquidation.reverted"], daemon.tail()
             assert await daemon.stop() == 0
         # Each lane has its own nonces: those of its own account on its own chain.
         assert await two.quantity("eth_getTransactionCount", liquidator, "latest") == len(meridian.holders)
         assert await one.quantity("eth_getTransactionCount", liquidator, "latest") == 0
+
+
+async def test_struck_off_in_a_storm_it_stops_and_goes_on_once_listed_again(tmp_path: Path) -> None:
+    """More positions than one block takes; the list changes while the first of them are on their way."""
+    world = MeridianWorld((Cohort("BTC", is_long=True, count=120, distance=Decimal("0.05")),))
+    async with run_anvil(AnvilOptions(block_time=1)) as node:
+        meridian = await deploy_meridian(node, world)
+        vault = LocalVault("vault", meridian.vault.address, meridian.position_manager, meridian.start_block)
+        config = write_config(tmp_path, node.http_url, [vault], meridian.liquidator_key)
+        store = config.with_name("keeper.sqlite")
+        async with run_daemon(config) as daemon:
+            await daemon.wait_for(event("watching", market="vault", accounts=120))
+            await meridian.confirm(await meridian.set_price("BTC", 56_900))
+            await daemon.wait_for(event("liquidation.sent", market="vault"))
+            await meridian.confirm(await meridian.list_liquidator(meridian.liquidator, active=False))
+            await daemon.wait_for(event("eligibility", market="vault", allowed=False, reason="not-listed"))
+            on_its_way = read_ledger(store).sent
+            await node.mine()
+            assert read_ledger(store).sent <= on_its_way + 1
+            await meridian.confirm(await meridian.list_liquidator(meridian.liquidator, active=True))
+            wanted = {f"vault:{holder.key}" for holder in meridian.holders}
+            await node.mine(60)  # Whoever reverted meanwhile is left alone for fifty blocks.
+            async with asyncio.timeout(40):
+                while not wanted <= read_ledger(store).blocks.keys():  # noqa: ASYNC110 - another process's file
+                    await asyncio.sleep(0.2)
+            assert await daemon.stop() == 0
