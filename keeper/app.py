@@ -31,7 +31,7 @@ from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import MarketLoop
 from keeper.engine.recovery import rebuild, recover
 from keeper.errors import ChainError, ConfigError, KeeperError, StoreError
-from keeper.model import Header, LogFilter, Outcome, OutcomeState
+from keeper.model import Header, LogFilter, Outcome
 from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
 from keeper.ops.station import Station
@@ -97,23 +97,17 @@ class Chain:
             self.tended = head.number
 
     def tell(self, outcome: Outcome) -> None:
-        """What became of a liquidation, to its market's loop and to the log."""
+        """What became of a liquidation, to whoever listens and to its market's loop."""
         self.hear(outcome)
         if (loop := self.loops.get(outcome.market)) is not None:
             loop.on_outcome(outcome)
-        if outcome.state is OutcomeState.SKIPPED:
-            return
-        _log.info(
-            outcome.state.value,
-            market=outcome.market,
-            account=outcome.account,
-            reason=outcome.reason,
-            transaction=outcome.transaction_hash,
-            block=outcome.block_number,
-            reward_b0=outcome.reward_b0,
-            gas_used=outcome.gas_used,
-            fee_wei=outcome.fee_wei,
-        )
+
+    def realised(self, outcome: Outcome) -> int | None:
+        """What a mined liquidation paid; None while its market has not been read."""
+        loop = self.loops.get(outcome.market)
+        if loop is None or loop.head is None:
+            return None
+        return loop.market.realised_reward_b0(outcome, outcome.logs)
 
 
 async def run(settings: Settings, secrets: Secrets) -> None:
@@ -158,7 +152,7 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
         stack.push_async_callback(journal.close)
         markets: dict[str, Market] = {}
         used = {market.chain for market in settings.markets.values()}
-        chains = {name: await _open_chain(name, settings, journal, markets, station, stack) for name in sorted(used)}
+        chains = {name: await _open_chain(name, settings, journal, station, stack) for name in sorted(used)}
         station.watch(chains)
         for name, wanted in settings.markets.items():
             chain = chains[wanted.chain]
@@ -181,7 +175,6 @@ async def _open_chain(
     name: str,
     settings: Settings,
     journal: Journal,
-    markets: dict[str, Market],
     station: Station,
     stack: AsyncExitStack,
 ) -> Chain:
@@ -195,7 +188,7 @@ async def _open_chain(
         name, wanted, rpc, PinnedReader(rpc), clock, Observer("", lambda outcome: None), head, station.outcome
     )
     if settings.mode is Mode.LIVE:
-        chain.executor = await _lanes(chain, settings.markets, journal, markets, station, stack)
+        chain.executor = await _lanes(chain, settings.markets, journal, station, stack)
     else:
         liquidator = wanted.signers[0].address if wanted.signers else wanted.liquidator
         if liquidator is None:
@@ -211,7 +204,6 @@ async def _lanes(
     chain: Chain,
     wanted: Mapping[str, MarketSettings],
     journal: Journal,
-    markets: dict[str, Market],
     station: Station,
     stack: AsyncExitStack,
 ) -> LiveExecutor:
@@ -232,7 +224,7 @@ async def _lanes(
             claims=claims,
             relays=relays,
             data_fee=data_fee_of(chain.settings),
-            realised=lambda outcome: markets[outcome.market].realised_reward_b0(outcome, outcome.logs),
+            realised=chain.realised,
             outcomes=chain.tell,
             timed=station.metrics.timed,
         )

@@ -219,10 +219,15 @@ class Books:
             transaction=row.hash,
             reason=row.reason or None,
             block=row.block_number,
+            **(_settled(row) if row.block_number is not None else {}),
         )
         outcome = _outcome(intent, row.state, row.reason, receipt)
         if intent.market:  # a filler of a nonce gap concerns nobody
             self._tell(replace(outcome, transaction_hash=row.hash, reward_b0=row.reward_b0))
+
+
+def _settled(row: StateRow) -> dict[str, int]:
+    return {"reward_b0": row.reward_b0, "gas_used": row.gas_used, "fee_wei": row.fee_wei}
 
 
 def _mined_row(intent: Intent, receipt: Receipt, at: float, reward_b0: int) -> StateRow:
