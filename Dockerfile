@@ -20,8 +20,9 @@ COPY contracts contracts
 # Versions are pinned by contracts/package-lock.json.
 # hadolint ignore=DL3016
 RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error
+COPY --from=ghcr.io/foundry-rs/foundry:v1.7.1 /usr/local/bin/forge /usr/local/bin/forge
 WORKDIR /srv/contracts
-RUN node_modules/.bin/forge build --quiet --skip test
+RUN forge build --quiet --skip test
 WORKDIR /srv
 COPY keeper keeper
 COPY scripts scripts

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -167,7 +168,10 @@ def courier(settings: AlertSettings, secrets: Secrets) -> Deliver:
     # Apprise logs what it sends to, credentials and all.
     logging.getLogger("apprise").addHandler(logging.NullHandler())
     logging.getLogger("apprise").propagate = False
-    services = [_service(number, url) for number, url in _urls(settings.urls_file, secrets)]
+    with warnings.catch_warnings():
+        # With the first URL Apprise loads all its services, also those that use what Python 3.13 has removed.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        services = [_service(number, url) for number, url in _urls(settings.urls_file, secrets)]
     last: dict[str, Message] = {}
 
     def deliver(message: Message) -> Sequence[str]:
