@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from keeper.cli import accounts, doctor, run, stake
+from keeper.cli import accounts, alerts, doctor, dry_run, history, init, run, stake
 from keeper.errors import KeeperError
 
 app = typer.Typer(
@@ -24,9 +24,14 @@ def _commands() -> None:
 
 
 app.command("run")(run.run)
+app.command("dry-run")(dry_run.dry_run)
 app.command("accounts")(accounts.accounts)
 app.command("doctor")(doctor.doctor)
+app.command("init")(init.init)
+app.command("history")(history.history)
+app.command("report")(history.report)
 app.add_typer(stake.app, name="stake")
+app.add_typer(alerts.app, name="alerts")
 
 
 def main() -> None:

@@ -13,10 +13,11 @@ from keeper.model import History, Window
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.deri.rows import parse
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
-from keeper.protocols.deri.state import OracleKind
-from keeper.protocols.market import Market, Trigger, Worth
+from keeper.protocols.deri.state import OracleKind, PoolState
+from keeper.protocols.market import Market, Row, Trigger, Worth
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian import standing as meridian_standing
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
@@ -125,9 +126,22 @@ def prices_heard(market: Market) -> bool:
     return signed <= market.fresher().keys()
 
 
+def reward_unit(settings: MarketSettings, rows: Sequence[Row]) -> tuple[str, int]:
+    """The name of what rewards are counted in, and its decimals; ``rows`` are those of the market's mirror, if any."""
+    if not isinstance(settings, DeriSettings):
+        return "USD", 18
+    records = [parse(row)[1] for row in rows]
+    return "B0", next((record.decimals_b0 for record in records if isinstance(record, PoolState)), 18)
+
+
 def contract_of(settings: MarketSettings) -> str:
     """The address that tells a market from every other of its chain."""
     return settings.pool if isinstance(settings, DeriSettings) else settings.vault
+
+
+def unit_of(settings: MarketSettings) -> str:
+    """The unit of account, in which rewards are weighed against gas."""
+    return "B0" if isinstance(settings, DeriSettings) else "USD"
 
 
 def worth_of(settings: MarketSettings) -> Worth:
