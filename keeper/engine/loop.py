@@ -150,11 +150,17 @@ class MarketLoop:
         self._stopped_by = ""
 
     async def run(self, head: Header) -> None:
-        """Work until cancelled. The market's mirror stands at ``head``."""
+        """Work until cancelled; again, if the mirror was read anew meanwhile. The mirror stands at ``head``."""
         self.head = head
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.market.watch(self.offer), name=f"{self.market.name}.prices")
-            tasks.create_task(self._work(), name=f"{self.market.name}.loop")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.market.watch(self.offer), name=f"{self.market.name}.prices")
+                tasks.create_task(self._work(), name=f"{self.market.name}.loop")
+        finally:
+            # Blocks that have gathered belong to the mirror as it was: applied to another, they would take it back.
+            self._behind = None
+            while not self._inputs.empty():
+                self._inputs.get_nowait()
 
     async def _work(self) -> None:
         while True:

@@ -197,9 +197,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Desk]:
-    desk = Desk()
-    task = asyncio.create_task(desk.loop.run(header(1)))
+async def running(desk: Desk | None = None, head: int = 1) -> AsyncIterator[Desk]:
+    desk = desk or Desk()
+    task = asyncio.create_task(desk.loop.run(header(head)))
     try:
         yield desk
     finally:
@@ -327,3 +327,17 @@ async def test_what_we_closed_ourselves_is_not_withdrawn_while_its_receipt_is_on
         desk.loop.offer(Advance(header(2), (CLOSING,)))
         await asyncio.wait_for(desk._saved.wait(), 5)
         assert desk.sent.withdrawn == []
+
+
+async def test_blocks_of_before_the_mirror_was_read_anew_do_not_take_it_back() -> None:
+    desk = Desk()
+    desk.market.unreadable = True
+    async with running(desk):
+        await desk.advance(2)
+        for number in (3, 4, 5):
+            desk.loop.offer(Advance(header(number), (CLOSING,)))
+    desk.market.unreadable = False
+    desk.market.applied.clear()
+    async with running(desk, head=9):
+        await desk.advance(10)
+        assert desk.market.applied == [Advance(header(10))]
