@@ -79,7 +79,7 @@ def history(
             f"{entry.to_sent_us / 1000:.1f} ms" if entry.to_sent_us else "",
             f"{entry.transaction_hash[:10]}…" if entry.transaction_hash else "",
         )
-    Console().print(table if found else f"nothing since {since}; try --since all")
+    _console().print(table if found else f"nothing since {since}; try --since all")
 
 
 def report(
@@ -107,7 +107,12 @@ def report(
             f"{total.lost_wei / _WEI:.6f}",
             f"{net:,.2f} {unit.name}",
         )
-    Console().print(table if added else f"nothing since {since}; try --since all")
+    _console().print(table if added else f"nothing since {since}; try --since all")
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or a pipe as wide as a table needs."""
+    return Console(width=None if sys.stdout.isatty() else 150)
 
 
 def moment(since: str, now: float) -> float:

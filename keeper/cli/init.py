@@ -69,24 +69,21 @@ def init(
     if output.exists() and not force:
         raise ConfigError(f"no file at {output} yet", "there is one", "pass --force, or another --output")
     chosen = _network(network or _ask("network", f"Network ({', '.join(NETWORKS)})", "bnb"))
-    known = ", ".join(chosen.pools) or "none known by name"
-    address_of = _contract(
-        chosen, pool or _ask("pool", f"Pool or vault (an address; or {known})", next(iter(chosen.pools), ""))
+    known = "".join(f", or {name}" for name in chosen.pools)
+    contract = _contract(
+        chosen, pool or _ask("pool", f"Pool or vault (an address{known})", next(iter(chosen.pools), ""))
     )
-    endpoints = (
-        endpoint or _ask("endpoint", "Endpoints, best first, separated by spaces (URLs or file:PATH)", "").split()
-    )
+    endpoints = endpoint or _ask("endpoint", "Endpoints, best first (URLs or file:PATH, with spaces)", "").split()
     servers = price_server or []
     if protocol == "deri-v3" and not servers:
-        servers = _ask("price-server", "Price servers, separated by spaces (URLs or file:PATH)", "").split()
+        servers = _ask("price-server", "Price servers (URLs or file:PATH, with spaces)", "").split()
     keystore = keystore or Path(_ask("keystore", "Keystore file (none: observe only)", "none"))
-    signs = str(keystore) != "none"
-    if signs and password_file is None:
+    if str(keystore) == "none":
+        keystore = None
+    elif password_file is None:
         password_file = Path(_ask("password-file", "File with its password", "password"))
-    liquidator = _liquidator(address, keystore if signs else None)
-    text = _document(
-        protocol, chosen, address_of, endpoints, servers, liquidator, keystore if signs else None, password_file
-    )
+    liquidator = _liquidator(address, keystore)
+    text = _document(protocol, chosen, contract, endpoints, servers, liquidator, keystore, password_file)
     output.parent.mkdir(parents=True, exist_ok=True)
     before = output.read_text() if output.exists() else None
     output.write_text(text)
@@ -194,7 +191,7 @@ def _market(protocol: str, network: Network, contract: str, servers: list[str]) 
 protocol = "meridian"
 vault = "{contract}"
 start_block = 0                     # a block before the vault's first position: a later one starts sooner
-native_price_usd = {network.coin_price}              # one {network.coin} in dollars, to weigh rewards against gas: keep it current
+native_price_usd = {network.coin_price}              # one {network.coin} in dollars: keep it current
 min_profit_usd = 1
 """
     if protocol != "deri-v3":
@@ -204,6 +201,6 @@ protocol = "deri-v3"
 pool = "{contract}"
 price_servers = {json.dumps(servers)}
 poll_seconds = 0.3
-native_price_b0 = {network.coin_price}               # one {network.coin} in the base token, to weigh rewards against gas: keep it current
+native_price_b0 = {network.coin_price}               # one {network.coin} in the base token: keep it current
 min_profit_b0 = 1
 """
