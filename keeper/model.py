@@ -210,6 +210,8 @@ class Outcome:
     block_number: int | None = None
     reward_b0: int = 0
     gas_used: int = 0
+    gas_limit: int = 0
+    """What it was sent with, if it was mined."""
     fee_wei: int = 0
     """Gas used times the effective gas price, plus an L2's data fee."""
     logs: tuple[Log, ...] = field(default=(), repr=False)

@@ -255,6 +255,7 @@ def _outcome(intent: Intent, state: OutcomeState, reason: str, receipt: Receipt 
         receipt.hash,
         receipt.block_number,
         gas_used=receipt.gas_used,
+        gas_limit=intent.gas_limit,
         fee_wei=receipt.fee_wei,
         logs=receipt.logs,
     )

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from keeper.engine.executors import Executor
-from keeper.engine.planner import Skip, Terms, Withdrawal, decide
+from keeper.engine.planner import FIRST_GAS_SHARE, Room, Skip, Terms, Withdrawal, decide
 from keeper.errors import ChainError
 from keeper.model import (
     Advance,
@@ -41,6 +41,10 @@ RETRY_S = 0.1
 
 BATCH = 16
 """After the first, decisions are handed over in groups of this size: one journal commit each."""
+
+
+GAS_SHARE_MEMORY = 32
+"""About so many of the last liquidations say what part of a gas limit is really used."""
 
 
 class DecisionLog(Protocol):
@@ -111,6 +115,7 @@ class MarketLoop:
         self._closed: set[str] = set()
         """Accounts that the chain shows closed by us while the lane still waits for the receipt."""
         self._told: dict[str, str] = {}
+        self._gas_share = FIRST_GAS_SHARE
         self._stopped_by = ""
 
     def offer(self, item: Advance | PriceTick) -> None:
@@ -123,6 +128,8 @@ class MarketLoop:
             self.tally.sent += 1
         elif outcome.state is OutcomeState.MINED:
             self.tally.mined += 1
+            if outcome.gas_limit:
+                self._gas_share += (outcome.gas_used / outcome.gas_limit - self._gas_share) / GAS_SHARE_MEMORY
         elif outcome.state is OutcomeState.REVERTED:
             self.tally.reverted += 1
             self.tally.reverts[outcome.reason] += 1
@@ -236,7 +243,7 @@ class MarketLoop:
             terms,
             in_flight=in_flight,
             held_back=_HeldBack(self._refuses(sender, window)),
-            gas_available=head.gas_limit,
+            room=Room(head.gas_limit, self._gas_share),
             seen_ns=seen_ns,
             now_ns=time.perf_counter_ns,
         ):

@@ -15,6 +15,39 @@ from keeper.protocols.market import Round
 
 _WEI = 10**18
 
+MISFITS = 8
+"""After so many liquidations that no longer fit, a block counts as full: the rest is not even looked at."""
+
+FIRST_GAS_SHARE = 0.5
+"""What of its gas limit a liquidation is taken to use before any of ours was mined: limits are made for the worst case,
+and about half of them is usual. Too much sent costs nothing: what does not fit comes first in the next block."""
+
+
+@dataclass(slots=True)
+class Room:
+    """What a block still takes. Owns the count of one round.
+
+    A block takes a transaction whose whole gas limit fits beside the gas that those before it really use.
+    """
+
+    gas: float
+    used_share: float = 1.0
+    """Of a gas limit, what is really used."""
+    misfits: int = 0
+
+    def take(self, gas_limit: int) -> None:
+        """Something with that limit goes into the block."""
+        self.gas -= gas_limit * self.used_share
+
+    def fits(self, gas_limit: int) -> bool:
+        """Whether something with that limit still goes in."""
+        self.misfits += gas_limit > self.gas
+        return gas_limit <= self.gas
+
+    @property
+    def full(self) -> bool:
+        return self.misfits >= MISFITS
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -46,7 +79,8 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """An account that is on its way and healthy again at the present prices: its transaction would revert."""
+    """An account that is on its way, and whose transaction would revert in the next block: it is healthy again at the
+    present prices, or the guard will not let it pass behind those before it."""
 
     account: str
     reason: str
@@ -60,7 +94,7 @@ def decide(
     *,
     in_flight: Iterable[str] = (),
     held_back: Container[str] = (),
-    gas_available: int,
+    room: Room,
     seen_ns: int,
     now_ns: Callable[[], int],
 ) -> Iterator[Liquidation | Skip | Withdrawal]:
@@ -68,16 +102,19 @@ def decide(
 
     ``in_flight`` are the accounts that earlier transactions for the same block will close, oldest first: they are
     closed in the round before anything else is decided. ``held_back`` accounts (paused after a revert, or waiting for
-    the mirror to see their end) are passed over. The sum of gas limits stays within ``gas_available``.
+    the mirror to see their end) are passed over. What is decided fits the block's ``room`` behind what is in flight.
     """
     pending = tuple(in_flight)
     for account in pending:
         assessment = round_.assess(account)
         if assessment.verdict is Verdict.LIQUIDATABLE:
             round_.close(account)
-        elif assessment.verdict is Verdict.HEALTHY:
+            room.take(assessment.gas)
+        elif assessment.verdict in (Verdict.HEALTHY, Verdict.WAITS):
             yield Withdrawal(account, assessment.reason)
     for account in round_.candidates():
+        if room.full:
+            return
         if account in held_back or account in pending:
             continue
         assessment = round_.assess(account)
@@ -88,7 +125,7 @@ def decide(
             yield Skip(account, assessment.reason, assessment.reward_b0, lasting)
             continue
         call = round_.call(account)
-        if call.gas_limit > gas_available:
+        if not room.fits(call.gas_limit):
             yield Skip(account, "no room in this block's gas limit", assessment.reward_b0, lasting=False)
             continue
         cost_wei = call.gas_limit * terms.fee_per_gas_wei + terms.data_fee_wei(len(call.data))
@@ -97,7 +134,7 @@ def decide(
             yield Skip(account, "the reward does not cover the gas", assessment.reward_b0)
             continue
         round_.close(account)
-        gas_available -= call.gas_limit
+        room.take(call.gas_limit)
         yield Liquidation(
             market=market,
             account=account,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keeper.engine.planner import Skip, Terms, Withdrawal, decide
+from keeper.engine.planner import MISFITS, Room, Skip, Terms, Withdrawal, decide
 from keeper.model import Assessment, Liquidation, Verdict, Window
 from keeper.protocols.market import ContractCall
 
@@ -43,6 +43,7 @@ def run(
     in_flight: Sequence[str] = (),
     held_back: Sequence[str] = (),
     gas: int = 30_000_000,
+    used_share: float = 1.0,
 ) -> list[Liquidation | Skip | Withdrawal]:
     return list(
         decide(
@@ -52,7 +53,7 @@ def run(
             terms,
             in_flight=in_flight,
             held_back=held_back,
-            gas_available=gas,
+            room=Room(gas, used_share),
             seen_ns=1,
             now_ns=lambda: 2,
         )
@@ -80,7 +81,7 @@ def test_the_most_valuable_goes_first_and_is_closed_in_the_round() -> None:
 
 def test_the_first_is_decided_before_the_second_is_assessed() -> None:
     round_ = FigureRound({"a": liquidatable(10), "b": liquidatable(30)})
-    decisions = decide("lite", round_, WINDOW, TERMS, gas_available=30_000_000, seen_ns=1, now_ns=lambda: 2)
+    decisions = decide("lite", round_, WINDOW, TERMS, room=Room(30_000_000), seen_ns=1, now_ns=lambda: 2)
     next(decisions)
     assert round_.closed == ["b"]
 
@@ -134,6 +135,31 @@ def test_gas_limits_stay_within_the_block_and_a_smaller_one_may_still_fit() -> N
         {"a": liquidatable(30, 700_000), "b": liquidatable(20, 700_000), "c": liquidatable(10, 300_000)}
     )
     assert names(run(round_, gas=1_000_000)) == ["a", "c"]
+
+
+def test_a_block_is_filled_by_the_gas_that_is_really_used_not_by_limits() -> None:
+    accounts = {f"{index:02}": liquidatable(99 - index, 600_000) for index in range(20)}
+    # The fourth and later find 3 x 150,000 used and more, and need 600,000 beside it: 150,000 n + 600,000 <= 1,500,000.
+    assert len(names(run(FigureRound(accounts), gas=1_500_000, used_share=0.25))) == 7
+
+
+def test_what_is_in_flight_takes_its_room_first() -> None:
+    accounts = {"a": liquidatable(30, 600_000), "b": liquidatable(20, 600_000), "c": liquidatable(10, 600_000)}
+    assert names(run(FigureRound(accounts), in_flight=["a"], gas=1_300_000)) == ["b"]
+
+
+def test_a_full_block_ends_the_round() -> None:
+    accounts = {f"{index:02}": liquidatable(99 - index) for index in range(50)}
+    decisions = run(FigureRound(accounts), gas=1_000_000)
+    assert len(names(decisions)) == 2
+    assert len(decisions) == 2 + MISFITS
+
+
+def test_what_the_guard_would_stop_on_its_way_is_withdrawn() -> None:
+    round_ = FigureRound({"a": liquidatable(10), "b": liquidatable(30)}, per_block=1)
+    (withdrawal,) = run(round_, in_flight=["a", "b"])
+    assert isinstance(withdrawal, Withdrawal)
+    assert withdrawal.account == "b"
 
 
 def test_what_is_in_flight_is_closed_first_and_not_sent_again() -> None:
