@@ -18,19 +18,30 @@ from keeper.chain.blocks import header_of
 from keeper.chain.books import Claims
 from keeper.chain.calls import PinnedReader
 from keeper.chain.clock import Clock
-from keeper.chain.configured import data_fee_of, endpoints_of, lane_settings_of, native_price_of, relay_of, unlock
+from keeper.chain.configured import (
+    data_fee_of,
+    endpoints_of,
+    lane_settings_of,
+    native_price_of,
+    relay_of,
+    stand_in_of,
+    unlock,
+)
+from keeper.chain.fee_watch import FeeWatch
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.lane import Lane
 from keeper.chain.logs import PastLogs
 from keeper.chain.native_price import FixedPrice, NativePrice
+from keeper.chain.proving import FirstThatWorks, ForkGround, SimulatedGround
 from keeper.chain.relay import PublicRelay, Relay
 from keeper.chain.rpc import Rpc
 from keeper.chain.simulate import Simulator
+from keeper.engine.dry_run import DryRunExecutor, DryRunRecord, NotedDecisions
 from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
-from keeper.engine.loop import MarketLoop
+from keeper.engine.loop import DecisionLog, MarketLoop
 from keeper.engine.recovery import rebuild, recover
-from keeper.errors import ChainError, ConfigError, KeeperError, StoreError
+from keeper.errors import ChainError, KeeperError, StoreError
 from keeper.model import Header, LogFilter, Outcome
 from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
@@ -110,15 +121,20 @@ class Chain:
         return loop.market.realised_reward_b0(outcome, outcome.logs)
 
 
-async def run(settings: Settings, secrets: Secrets) -> None:
-    """Run the keeper until SIGTERM or SIGINT. Raises ``KeeperError`` if it can't start."""
+async def run(
+    settings: Settings, secrets: Secrets, *, record: DryRunRecord | None = None, stop_after_s: float | None = None
+) -> None:
+    """Run the keeper until SIGTERM or SIGINT, or for so long. Raises ``KeeperError`` if it can't start.
+
+    In mode dry-run ``record`` is told what was tried.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    work = asyncio.create_task(_work(settings, secrets))
+    work = asyncio.create_task(_work(settings, secrets, record if record is not None else DryRunRecord()))
     waiting = asyncio.create_task(stopped.wait())
-    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({work, waiting}, timeout=stop_after_s, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not work.done():
         _log.info("stopping")
@@ -140,7 +156,7 @@ def _first(errors: BaseExceptionGroup[KeeperError]) -> KeeperError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def _work(settings: Settings, secrets: Secrets) -> None:
+async def _work(settings: Settings, secrets: Secrets, record: DryRunRecord) -> None:
     for url in urls_of(settings):
         secrets.add_url(url)
     prices = {name: worth_of(market).native_price_e18 for name, market in settings.markets.items()}
@@ -152,7 +168,8 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
         stack.push_async_callback(journal.close)
         markets: dict[str, Market] = {}
         used = {market.chain for market in settings.markets.values()}
-        chains = {name: await _open_chain(name, settings, journal, station, stack) for name in sorted(used)}
+        chains = {name: await _open_chain(name, settings, journal, station, record, stack) for name in sorted(used)}
+        decisions = NotedDecisions(record, journal) if settings.mode is Mode.DRY_RUN else journal
         station.watch(chains)
         for name, wanted in settings.markets.items():
             chain = chains[wanted.chain]
@@ -166,7 +183,7 @@ async def _work(settings: Settings, secrets: Secrets) -> None:
             for name, wanted in settings.markets.items():
                 chain = chains[wanted.chain]
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
-                follower = _Follower(markets[name], wanted, chain, journal, store, station)
+                follower = _Follower(markets[name], wanted, chain, decisions, store, station)
                 tasks.create_task(follower.run(), name=f"{name}.heads")
                 tasks.create_task(_follow_price(name, follower.native_price, chain.rpc), name=f"{name}.native-price")
 
@@ -176,6 +193,7 @@ async def _open_chain(
     settings: Settings,
     journal: Journal,
     station: Station,
+    record: DryRunRecord,
     stack: AsyncExitStack,
 ) -> Chain:
     """Reach a chain, check that it is the right one, and make ready who sends on it."""
@@ -189,13 +207,10 @@ async def _open_chain(
     )
     if settings.mode is Mode.LIVE:
         chain.executor = await _lanes(chain, settings.markets, journal, station, stack)
+    elif settings.mode is Mode.DRY_RUN:
+        chain.executor = await _dry_end(chain, settings.fork.anvil, record)
     else:
-        liquidator = wanted.signers[0].address if wanted.signers else wanted.liquidator
-        if liquidator is None:
-            raise ConfigError(
-                f"the address that would liquidate on {name}", "there is none", f"set chains.{name}.liquidator"
-            )
-        chain.executor = Observer(liquidator, chain.tell)
+        chain.executor = Observer(stand_in_of(name, wanted), chain.tell)
     stack.push_async_callback(chain.executor.close)
     return chain
 
@@ -259,6 +274,27 @@ async def _follow_price(name: str, price: NativePrice, rpc: Rpc) -> None:
         await asyncio.sleep(PRICE_S)
 
 
+async def _dry_end(chain: Chain, anvil: Path | None, record: DryRunRecord) -> DryRunExecutor:
+    """A fork to try things on, or the node's own simulation. There is no lane, no signer and no key."""
+    wanted, lane = chain.settings, lane_settings_of(chain.settings)
+    fees = FeeWatch(chain.rpc, lane.fees, data_fee_of(wanted))
+    await fees.refresh()
+    fork = ForkGround(anvil, wanted.endpoints, wanted.chain_id)
+    ground = FirstThatWorks(fork, SimulatedGround(chain.rpc))
+    await ground.start()
+    return DryRunExecutor(
+        stand_in_of(chain.name, wanted),
+        ground,
+        chain.rpc,
+        chain.clock.window,
+        fees,
+        chain.realised,
+        chain.tell,
+        record,
+        lane.fee_rules,
+    )
+
+
 async def _open_mirror(
     name: str, settings: MarketSettings, chain: Chain, journal: Path, stack: AsyncExitStack
 ) -> MirrorStore:
@@ -277,7 +313,7 @@ class _Follower:
         market: Market,
         settings: MarketSettings,
         chain: Chain,
-        journal: Journal,
+        decisions: DecisionLog,
         store: MirrorStore,
         station: Station,
     ) -> None:
@@ -292,7 +328,7 @@ class _Follower:
             chain.reader,
             chain.clock,
             chain.executor,
-            journal,
+            decisions,
             self._worth,
             self._save,
             station.metrics.timed,

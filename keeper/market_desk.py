@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from keeper.chain.answers import fields
 from keeper.chain.blocks import header_of
 from keeper.chain.calls import PinnedReader
-from keeper.chain.configured import endpoints_of
+from keeper.chain.configured import endpoints_of, liquidators_of
 from keeper.chain.logs import PastLogs
 from keeper.chain.rpc import Rpc
 from keeper.errors import ConfigError
@@ -65,19 +65,6 @@ class MarketDesk:
             Standing(percent, opened.assess(account), triggers_of(self.market, account, self.window))
             for percent, account in nearest_of(self.market, self.window, count)
         ]
-
-
-def liquidators_of(name: str, chain: ChainSettings) -> tuple[str, ...]:
-    """Who liquidates on a chain, or would: the signers, else the configured address. Raises ``ConfigError`` for none.
-
-    No key is touched.
-    """
-    found = tuple(entry.address for entry in chain.signers) or ((chain.liquidator,) if chain.liquidator else ())
-    if not found:
-        raise ConfigError(
-            f"the address that would liquidate on {name}", "there is none", f"set chains.{name}.liquidator"
-        )
-    return found
 
 
 def chosen(settings: Settings, market: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from keeper.chain.native_price import ChainlinkPrice, FixedPrice, NativePrice, O
 from keeper.chain.private_relay import BundleRelay, PrivateRelay
 from keeper.chain.relay import Relay
 from keeper.chain.signer import RemoteSigner, Signer, read_key_file, unlock_keystore
+from keeper.errors import ConfigError
 from keeper.settings import ChainSettings, MarketSettings, RelaySettings, SignerSettings
 
 
@@ -24,6 +25,24 @@ def endpoints_of(chain: ChainSettings) -> list[Endpoint]:
         Endpoint(url, priority=index, requests_per_second=chain.requests_per_second)
         for index, url in enumerate(chain.endpoints)
     ]
+
+
+def liquidators_of(name: str, chain: ChainSettings) -> tuple[str, ...]:
+    """Who liquidates on a chain, or would: the signers, else the configured address. Raises ``ConfigError`` for none.
+
+    No key is touched.
+    """
+    found = tuple(entry.address for entry in chain.signers) or ((chain.liquidator,) if chain.liquidator else ())
+    if not found:
+        raise ConfigError(
+            f"the address that would liquidate on {name}", "there is none", f"set chains.{name}.liquidator"
+        )
+    return found
+
+
+def stand_in_of(name: str, chain: ChainSettings) -> str:
+    """Whose place a mode takes that never sends. Raises ``ConfigError`` for nobody's."""
+    return liquidators_of(name, chain)[0]
 
 
 def lane_settings_of(chain: ChainSettings) -> LaneSettings:

@@ -6,7 +6,7 @@ import structlog
 
 from keeper.chain.answers import RpcError, fields, items, quantity
 from keeper.chain.data_fee import DataFee
-from keeper.chain.gas import FeeMarket, FeeSettings, tips_of_history
+from keeper.chain.gas import POLICIES, TRANSFER_GAS, Demand, FeeMarket, FeeSettings, tips_of_history
 from keeper.chain.receipts import Node
 from keeper.errors import ChainError
 
@@ -29,6 +29,16 @@ class FeeWatch:
     def market(self, base_fee_wei: int | None) -> FeeMarket:
         """What to bid in, given the next block's base fee."""
         return FeeMarket(base_fee_wei, self._tips_wei, self._gas_price_wei)
+
+    def price_wei(self, base_fee_wei: int | None) -> int:
+        """What a unit of gas is expected to cost a fresh transaction in a block with that base fee."""
+        fees = POLICIES[self._settings.policy](self._settings, self.market(base_fee_wei), Demand(0, TRANSFER_GAS))
+        return fees.price_at(base_fee_wei or 0)
+
+    def data_fee_wei(self, length: int, base_fee_wei: int | None) -> int:
+        """What an L2 charges for call data of that length besides the gas, in wei; an upper bound."""
+        price = base_fee_wei or 0
+        return self._data_fee.on_top_wei(length) + self._data_fee.extra_gas(length, price) * price
 
     async def refresh(self) -> None:
         """Ask again, if the policy wants to know. What was known stays when the node doesn't answer."""

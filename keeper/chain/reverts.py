@@ -13,6 +13,7 @@ from eth_utils import keccak
 _ERROR = keccak(text="Error(string)")[:4]
 _PANIC = keccak(text="Panic(uint256)")[:4]
 
+OUT_OF_GAS = "out of gas"
 _NEARLY_ALL_GAS = 98
 """Percent of the gas limit. An inner call that runs out of gas leaves 1/64 to its caller (EIP-150)."""
 
@@ -112,12 +113,16 @@ def understand(data: bytes, gas_used: int, gas_limit: int, rules: Sequence[Rule]
     """What a mined transaction's revert means. ``data`` is what the same call reverted with when it was replayed."""
     reason = reason_of(data)
     if not reason and gas_used * 100 >= gas_limit * _NEARLY_ALL_GAS:
-        return Revert("out of gas", Action.OUT_OF_GAS)
+        return Revert(OUT_OF_GAS, Action.OUT_OF_GAS)
+    return Revert(reason, action_of(reason, rules))
+
+
+def action_of(reason: str, rules: Sequence[Rule] = RULES) -> Action:
+    """What to make of a revert's reason."""
+    if reason == OUT_OF_GAS:
+        return Action.OUT_OF_GAS
     lowered = reason.lower()
-    for rule in rules:
-        if rule.text.lower() in lowered:
-            return Revert(reason, rule.action)
-    return Revert(reason, Action.UNKNOWN)
+    return next((rule.action for rule in rules if rule.text.lower() in lowered), Action.UNKNOWN)
 
 
 class Pauses:

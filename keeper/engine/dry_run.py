@@ -15,10 +15,11 @@ import structlog
 
 from keeper.chain.answers import RpcError, fields, quantity, text
 from keeper.chain.blocks import to_checksum_address
-from keeper.chain.fork import Call, Executed
-from keeper.chain.gas import next_base_fee_wei
+from keeper.chain.fee_watch import FeeWatch
+from keeper.chain.fork import Call, Executed, GasPrice
+from keeper.chain.gas import ETHEREUM, FeeRules, next_base_fee_wei
 from keeper.chain.proving import ProvingGround
-from keeper.chain.reverts import Pauses, understand
+from keeper.chain.reverts import Pauses, action_of
 from keeper.chain.rpc import Rpc
 from keeper.engine.executors import Listener
 from keeper.engine.loop import DecisionLog
@@ -27,8 +28,8 @@ from keeper.model import Header, Liquidation, Outcome, OutcomeState, Window
 
 _log = structlog.get_logger(__name__)
 
-Realised = Callable[[Outcome], int]
-"""What a liquidation's logs say was paid, in raw units of the reward token."""
+Realised = Callable[[Outcome], int | None]
+"""What a liquidation's logs say was paid, in raw units of the reward token; None: that can't be told."""
 
 DONE = "liquidated already in this dry run"
 
@@ -114,39 +115,45 @@ class DryRunExecutor:
         ground: ProvingGround,
         live: Rpc,
         window: Callable[[], Window],
-        tip_wei: int,
+        fees: FeeWatch,
         realised: Realised,
         listener: Listener,
         record: DryRunRecord,
+        rules: FeeRules = ETHEREUM,
     ) -> None:
         """``live`` is asked at the end who was first where somebody was; ``window`` when the next block may come."""
         self._liquidator = liquidator
         self._ground = ground
         self._live = live
         self._window = window
-        self._tip_wei = tip_wei
+        self._fees = fees
         self._realised = realised
         self._listener = listener
         self._record = record
+        self._rules = rules
         self._pauses = Pauses()
         self._waiting: list[tuple[Liquidation, Header]] = []
         self._worker: asyncio.Task[None] | None = None
         self._tried: dict[tuple[str, str], int] = {}
         """Accounts that are gone in this dry run, and the block they were tried for."""
-        self._number = 0
+        self._head: Header | None = None
 
     def senders(self) -> Sequence[str]:
         return (self._liquidator,)
 
     def in_flight(self, market: str) -> Sequence[str]:
         """What is tried for the block that comes next: later decisions for it count with that."""
-        return [account for (name, account), at in self._tried.items() if name == market and at > self._number]
+        number = self._head.number if self._head is not None else 0
+        return [account for (name, account), at in self._tried.items() if name == market and at > number]
 
     def fee_per_gas_wei(self, head: Header) -> int:
-        return (next_base_fee_wei(head) or 0) + self._tip_wei
+        return self._fees.price_wei(self._base_fee_wei(head))
+
+    def data_fee_wei(self, length: int) -> int:
+        return self._fees.data_fee_wei(length, self._base_fee_wei(self._head) if self._head is not None else None)
 
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
-        self._number = max(self._number, head.number)
+        self._saw(head)
         for item in batch:
             self._tried[item.market, item.account] = head.number + 1
             self._waiting.append((item, head))
@@ -167,7 +174,8 @@ class DryRunExecutor:
         return False
 
     async def on_head(self, head: Header) -> None:
-        self._number = max(self._number, head.number)
+        self._saw(head)
+        await self._fees.refresh()
 
     async def close(self) -> None:
         """Finish what is being tried, and find out who was first where somebody was."""
@@ -176,6 +184,13 @@ class DryRunExecutor:
         await self._ground.close()
         await self._look_up()
 
+    def _saw(self, head: Header) -> None:
+        if self._head is None or head.number >= self._head.number:
+            self._head = head
+
+    def _base_fee_wei(self, head: Header) -> int | None:
+        return next_base_fee_wei(head, self._rules)
+
     async def _work(self) -> None:
         while self._waiting:
             head = self._waiting[0][1]
@@ -183,8 +198,9 @@ class DryRunExecutor:
             self._waiting = [(item, at) for item, at in self._waiting if at.hash != head.hash]
             calls = [Call(item.to, item.data, item.gas_limit) for item in batch]
             timestamp = max(head.timestamp + 1, self._window().earliest)
+            gas = GasPrice(self._base_fee_wei(head), self.fee_per_gas_wei(head))
             try:
-                results = await self._ground.try_out(calls, self._liquidator, head, timestamp, self._tip_wei)
+                results = await self._ground.try_out(calls, self._liquidator, head, timestamp, gas)
             except ChainError as error:
                 _log.warning("liquidations could not be tried", number=head.number, count=len(batch), came=error.came)
                 for item in batch:
@@ -203,14 +219,13 @@ class DryRunExecutor:
             transaction_hash=result.transaction_hash,
             block_number=number,
             gas_used=result.gas_used,
-            fee_wei=result.fee_wei,
+            fee_wei=result.fee_wei + self.data_fee_wei(len(item.data)),
             logs=result.logs,
         )
-        reward_b0 = (self._realised(outcome) if result.executed else item.reward_b0) if result.ok else 0
+        reward_b0 = self._reward_b0(item, outcome, result)
         if not result.ok:
             self._tried.pop((item.market, item.account), None)
-            revert = understand(b"", result.gas_used, item.gas_limit, reason=result.reason)
-            self._pauses.reverted(item.market, item.account, revert.action, number)
+            self._pauses.reverted(item.market, item.account, action_of(result.reason), number)
         self._record.trials.append(
             Trial(
                 market=item.market,
@@ -222,11 +237,17 @@ class DryRunExecutor:
                 promised_b0=item.reward_b0,
                 value_wei=item.reward_wei * reward_b0 // item.reward_b0 if item.reward_b0 else 0,
                 gas_used=result.gas_used,
-                fee_wei=result.fee_wei,
+                fee_wei=outcome.fee_wei,
                 executed=result.executed,
             )
         )
         self._listener(replace(outcome, reward_b0=reward_b0))
+
+    def _reward_b0(self, item: Liquidation, outcome: Outcome, result: Executed) -> int:
+        if not result.ok:
+            return 0
+        realised_b0 = self._realised(outcome) if result.executed else None
+        return item.reward_b0 if realised_b0 is None else realised_b0
 
     async def _look_up(self) -> None:
         """Ask for the receipts of what others did."""
