@@ -236,7 +236,10 @@ async def _with_keeper(
             for _ in range(IDLE_BLOCKS):
                 await _next_block(devnet.node, block_time)
             idle = (proxy.calls - before) / IDLE_BLOCKS
-            times = await _storm(devnet, watch, "BTC", singles)
+            try:
+                times = await _storm(devnet, watch, "BTC", singles)
+            except TimeoutError:
+                raise AssertionError(f"the keeper left somebody for too long\n{daemon.tail()}") from None
             sent = [next(at for at in proxy.sent_ms if at > moved) - moved for moved in times.moved_at_ms]
             return times, idle, sent
 
