@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from keeper.cli.options import ConfigOption, JsonOption, MarketOption, quiet_settings
+from keeper.cli.options import ConfigOption, JsonOption, MarketOption, console, quiet_settings
 from keeper.market_desk import MarketDesk, Standing, chosen, open_market
 from keeper.model import Verdict
 from keeper.protocols.market import Trigger
@@ -43,10 +42,10 @@ async def _show(settings: Settings, names: Sequence[str], top: int, *, as_json: 
             if as_json:
                 found.append(document(desk, standings))
             else:
-                console = Console()
-                console.print(table(desk, standings))
+                out = console()
+                out.print(table(desk, standings))
                 for line in eligibility_lines(desk):
-                    console.print(line, highlight=False, soft_wrap=True)
+                    out.print(line, highlight=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
 

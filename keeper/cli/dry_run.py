@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from keeper import app
-from keeper.cli.options import ConfigOption
+from keeper.cli.options import ConfigOption, console
 from keeper.engine.dry_run import DryRunRecord, Taken, Trial
 from keeper.ops import logs
 from keeper.protocols.registry import unit_of, worth_of
@@ -42,7 +41,7 @@ def dry_run(
     record = DryRunRecord()
     asyncio.run(app.run(settings, secrets, record=record, stop_after_s=length))
     for made in report(settings, record):
-        Console().print(made)
+        console().print(made)
 
 
 def dry(settings: Settings) -> Settings:

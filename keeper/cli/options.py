@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from keeper.ops import logs
 from keeper.settings import Settings, load, urls_of
+
+PRINTED_WIDTH = 160
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, a TOML file.", envvar="KEEPER_CONFIG")
@@ -27,3 +30,9 @@ def quiet_settings(config: Path, level: str = "error") -> Settings:
     for url in urls_of(settings):
         secrets.add_url(url)
     return settings
+
+
+def console() -> Console:
+    """Standard output; tables that go elsewhere than to a terminal are not folded to the width of an imaginary one."""
+    found = Console()
+    return found if found.is_terminal else Console(width=PRINTED_WIDTH)

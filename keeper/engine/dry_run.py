@@ -241,6 +241,17 @@ class DryRunExecutor:
                 executed=result.executed,
             )
         )
+        _log.info(
+            "tried",
+            market=item.market,
+            account=item.account,
+            block=number,
+            ok=result.ok,
+            reason=result.reason or None,
+            reward_b0=reward_b0,
+            gas_used=outcome.gas_used,
+            fee_wei=outcome.fee_wei,
+        )
         self._listener(replace(outcome, reward_b0=reward_b0))
 
     def _reward_b0(self, item: Liquidation, outcome: Outcome, result: Executed) -> int:

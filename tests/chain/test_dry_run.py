@@ -114,7 +114,7 @@ async def decide_once(market: Market, follower: Follower, clock: NextSecond, exe
     try:
         loop.offer(replace(advance, logs=()))
         async with asyncio.timeout(10):
-            while not loop.tally.rounds or loop.tally.decided < len(planned.items):  # noqa: ASYNC110
+            while not loop.tally.rounds or loop.tally.decided < len(planned.items):
                 await asyncio.wait({running}, timeout=0.01)
                 if running.done():
                     running.result()
