@@ -118,6 +118,7 @@ async def large_market(world: MeridianWorld) -> AsyncIterator[MeridianDevnet]:
         options = AnvilOptions(fork_url=base.http_url, prune_history=64)
         async with run_anvil(options) as node:
             await node.rpc("anvil_autoImpersonateAccount", True)
+            await node.rpc("evm_setBlockGasLimit", hex(options.gas_limit))
             devnet = replace(deployed, node=node)
             getter, vault = devnet.vault.encode, devnet.vault.address
             data = [getter("positions", bytes.fromhex(holder.key[2:])) for holder in devnet.holders]
