@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -98,13 +98,13 @@ class Dispatch:
             else:
                 self._books.step(draft.intent, OutcomeState.REPLACED, draft.reason, form)
             self._nonces.take(draft.slot, form)
-            self._hand_over(draft.slot, form, head)
+        self._hand_over([(draft.slot, form) for draft, form in zip(drafts, forms, strict=True)], head)
         self._books.signed((draft.intent for draft in drafts if draft.is_new), signed_ns)
         return True
 
-    def again(self, slot: Slot, head: int) -> None:
+    def again(self, slots: Sequence[Slot], head: int) -> None:
         """Hand the same bytes over once more."""
-        self._hand_over(slot, slot.current, head)
+        self._hand_over([(slot, slot.current) for slot in slots], head)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something beside the lane, as long as the lane lives."""
@@ -168,12 +168,20 @@ class Dispatch:
             if self._books.is_open(other):
                 self._books.step(other, OutcomeState.REPLACED, f"its nonce went to {draft.intent.account}")
 
-    def _hand_over(self, slot: Slot, form: Form, head: int) -> None:
-        self.spawn(self._deliver(slot, form, head))
+    def _hand_over(self, signed: Sequence[tuple[Slot, Form]], head: int) -> None:
+        """Give each relay its part, in the order of the nonces, and listen to what becomes of it."""
+        by_relay: dict[Relay, list[tuple[Slot, Form]]] = {}
+        for slot, form in signed:
+            by_relay.setdefault(self.relay_of(form.intent.market), []).append((slot, form))
+        for relay, part in by_relay.items():
+            now_ns = time.perf_counter_ns()
+            told = relay.send_all([form.signed.raw for _, form in part], head)
+            for (slot, form), delivery in zip(part, told, strict=True):
+                form.handed_ns = form.handed_ns or now_ns
+                self.spawn(self._listen(slot, form, delivery))
 
-    async def _deliver(self, slot: Slot, form: Form, head: int) -> None:
-        form.handed_ns = form.handed_ns or time.perf_counter_ns()
-        delivery = await self.relay_of(form.intent.market).send(form.signed.raw, head)
+    async def _listen(self, slot: Slot, form: Form, told: Awaitable[Delivery]) -> None:
+        delivery = await told
         if self._nonces.slots.get(slot.nonce) is slot and slot.current is form:
             self._heard(slot, form, delivery)
 

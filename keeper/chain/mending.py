@@ -74,12 +74,13 @@ class Mending:
         live = self._nonces.live()
         behind_wei = sum(_wanted_wei(slot) for slot in live)
         drafts: list[Draft] = []
+        again: list[Slot] = []
         for slot in live:
             behind_wei -= _wanted_wei(slot)
             around = self._around(head, market, losses, slot, behind_wei)
             move = tend(slot, around)
             if move.step is Step.RESEND:
-                self._dispatch.again(slot, head.number)
+                again.append(slot)
             elif move.fees is not None:
                 cancels = move.step is Step.CANCEL or slot.current.cancels
                 more_wei = move.fees.max_wei * slot.current.gas_limit - slot.at_risk_wei
@@ -92,7 +93,8 @@ class Mending:
                 drafts.append(self._filling(slot, fees, head))
             elif slot.forms:
                 # Too dear to cancel: what stands there may be mined after all, and the others behind it with it.
-                self._dispatch.again(slot, head.number)
+                again.append(slot)
+        self._dispatch.again(again, head.number)
         await self._dispatch.send(drafts, head.number)
 
     def _around(

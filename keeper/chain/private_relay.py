@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Awaitable, Sequence
 from typing import Literal
 
 import aiohttp
@@ -29,6 +30,9 @@ class PrivateRelay:
     def __init__(self, url: str, method: Method, session: aiohttp.ClientSession) -> None:
         self._url, self._method, self._session = url, method, session
         self._ids = itertools.count(1)
+
+    def send_all(self, raws: Sequence[bytes], head_number: int) -> Sequence[Awaitable[Delivery]]:
+        return [self.send(raw, head_number) for raw in raws]
 
     async def send(self, raw: bytes, head_number: int) -> Delivery:
         if self._method == "eth_sendRawTransaction":
@@ -60,6 +64,9 @@ class BundleRelay:
     def __init__(self, url: str, identity: LocalSigner, session: aiohttp.ClientSession) -> None:
         self._url, self._identity, self._session = url, identity, session
         self._ids = itertools.count(1)
+
+    def send_all(self, raws: Sequence[bytes], head_number: int) -> Sequence[Awaitable[Delivery]]:
+        return [self.send(raw, head_number) for raw in raws]
 
     async def send(self, raw: bytes, head_number: int) -> Delivery:
         bundle = {"txs": ["0x" + raw.hex()], "blockNumber": hex(head_number + 1)}

@@ -5,7 +5,9 @@ What a node answers is sorted here, once, so that the lane thinks in six cases a
 
 from __future__ import annotations
 
+import asyncio
 import enum
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,13 +45,15 @@ class Relay(Protocol):
     resend_blocks: int
     """The same bytes are handed in again every so many blocks: nodes lose transactions, bundles expire."""
 
-    async def send(self, raw: bytes, head_number: int) -> Delivery: ...
+    def send_all(self, raws: Sequence[bytes], head_number: int) -> Sequence[Awaitable[Delivery]]:
+        """Hand signed transactions in, in their order; what becomes of each. All of them have to be awaited."""
+        ...
 
 
 class Broadcaster(Protocol):
     """As much of ``keeper.chain.rpc.Rpc`` as sending needs."""
 
-    async def send_raw_transaction(self, raw: bytes) -> Broadcast: ...
+    def broadcast(self, raws: Sequence[bytes]) -> Sequence[asyncio.Future[Broadcast]]: ...
 
 
 _WORDINGS: tuple[tuple[Answer, tuple[str, ...]], ...] = (
@@ -86,12 +90,16 @@ class PublicRelay:
     def __init__(self, node: Broadcaster) -> None:
         self._node = node
 
-    async def send(self, raw: bytes, head_number: int) -> Delivery:
-        try:
-            await self._node.send_raw_transaction(raw)
-        except TransactionRefusedError as error:
-            refusals = [reply.message for reply in error.replies if reply.refused]
-            if not refusals:
-                return Delivery(Answer.UNCERTAIN, error.message, certain=False)
-            return Delivery(sort_answer(refusals[0]), refusals[0], error.certain)
-        return Delivery(Answer.ACCEPTED)
+    def send_all(self, raws: Sequence[bytes], head_number: int) -> Sequence[Awaitable[Delivery]]:
+        return [_delivery(told) for told in self._node.broadcast(raws)]
+
+
+async def _delivery(told: asyncio.Future[Broadcast]) -> Delivery:
+    try:
+        await told
+    except TransactionRefusedError as error:
+        refusals = [reply.message for reply in error.replies if reply.refused]
+        if not refusals:
+            return Delivery(Answer.UNCERTAIN, error.message, certain=False)
+        return Delivery(sort_answer(refusals[0]), refusals[0], error.certain)
+    return Delivery(Answer.ACCEPTED)

@@ -74,16 +74,11 @@ class Broadcast:
 
     transaction_hash: str
     replies: list[Reply] = field(default_factory=list)
-    _rest: list[asyncio.Task[Reply]] = field(default_factory=list, repr=False)
+    _rest: Sequence[asyncio.Task[list[Reply]]] = field(default=(), repr=False)
 
     @property
     def accepted(self) -> bool:
         return any(reply.accepted for reply in self.replies)
-
-    def heard(self, task: asyncio.Task[Reply]) -> None:
-        """Take in one endpoint's reply; the callback of its task."""
-        if not task.cancelled():
-            self.replies.append(task.result())
 
     async def settled(self) -> Sequence[Reply]:
         """Every endpoint's reply, once all have answered or failed."""
@@ -123,7 +118,7 @@ class Rpc:
         self.links = tuple(Link(endpoint) for endpoint in endpoints)
         self.calls: Counter[str] = Counter()
         """Calls by method, as sent: one in a batch counts as one, and so does each attempt."""
-        self._background: set[asyncio.Task[Reply]] = set()
+        self._background: set[asyncio.Task[list[Reply]]] = set()
 
     async def __aenter__(self) -> Rpc:
         try:
@@ -273,37 +268,61 @@ class Rpc:
 
     # Sending
 
-    async def send_raw_transaction(self, raw: bytes, timeout_s: float = REQUEST_S) -> Broadcast:
-        """Give a signed transaction to every endpoint of the chain at once; return at the first acceptance.
+    def broadcast(self, raws: Sequence[bytes], timeout_s: float = REQUEST_S) -> list[asyncio.Future[Broadcast]]:
+        """Give signed transactions, in their order and as one message, to every endpoint of the chain at once.
 
-        "Already known" is an acceptance. Raises ``TransactionRefusedError`` when all have answered or failed and none
-        took it. Never waits for the throttle.
+        Each one's future is done at its first acceptance ("already known" is one), or fails with
+        ``TransactionRefusedError`` when all endpoints have answered or failed and none took it. Never waits for the
+        throttle.
         """
-        transaction_hash = "0x" + keccak(raw).hex()
-        tasks = [asyncio.create_task(self._send(link, raw, timeout_s)) for link in self.order()]
-        broadcast = Broadcast(transaction_hash, [], tasks)
+        tasks = [asyncio.create_task(self._send(link, raws, timeout_s)) for link in self.order()]
+        told = asyncio.get_running_loop().create_future
+        sent = [(Broadcast("0x" + keccak(raw).hex(), [], tasks), told()) for raw in raws]
+        unheard = set(tasks)
+
+        def heard(task: asyncio.Task[list[Reply]]) -> None:
+            unheard.discard(task)
+            if not task.cancelled():
+                for (broadcast, _), reply in zip(sent, task.result(), strict=True):
+                    broadcast.replies.append(reply)
+            for broadcast, future in sent:
+                if future.done():
+                    continue
+                if broadcast.accepted:
+                    future.set_result(broadcast)
+                elif not unheard:
+                    future.set_exception(TransactionRefusedError(broadcast.transaction_hash, broadcast.replies))
+
         for task in tasks:
             self._background.add(task)
-            task.add_done_callback(broadcast.heard)
+            task.add_done_callback(heard)
             task.add_done_callback(self._background.discard)
-        pending = set(tasks)
-        while pending and not broadcast.accepted:
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        if broadcast.accepted:
-            return broadcast
-        raise TransactionRefusedError(transaction_hash, broadcast.replies)
+        if not tasks:
+            for broadcast, future in sent:
+                future.set_exception(TransactionRefusedError(broadcast.transaction_hash, ()))
+        return [future for _, future in sent]
 
-    async def _send(self, link: Link, raw: bytes, timeout_s: float) -> Reply:
+    async def send_raw_transaction(self, raw: bytes, timeout_s: float = REQUEST_S) -> Broadcast:
+        """``broadcast`` of a single transaction."""
+        [future] = self.broadcast([raw], timeout_s)
+        return await future
+
+    async def _send(self, link: Link, raws: Sequence[bytes], timeout_s: float) -> list[Reply]:
+        calls: list[Call] = [("eth_sendRawTransaction", ["0x" + raw.hex()]) for raw in raws]
+        replies: list[Reply] = []
         try:
             await self._identify(link)
-            [answer] = await self._exchange(link, [("eth_sendRawTransaction", ["0x" + raw.hex()])], timeout_s)
+            for at in range(0, len(calls), LARGEST_BATCH):
+                chunk = calls[at : at + LARGEST_BATCH]
+                answers = await self._exchange(link, chunk, timeout_s)
+                if len(chunk) > 1 and all(isinstance(answer, RpcError) for answer in answers):
+                    # It may have refused the message as a whole, and not what is in it.
+                    answers = [answer for call in chunk for answer in await self._exchange(link, [call], timeout_s)]
+                replies += [_reply(link, answer) for answer in answers]
         except (ChainError, ConfigError) as error:
-            return Reply(link.name, accepted=False, message=error.came, refused=False)
-        if isinstance(answer, RpcError):
-            if any(known in answer.message.lower() for known in _KNOWN_ALREADY):
-                return Reply(link.name, accepted=True, message=answer.message, refused=False)
-            return Reply(link.name, accepted=False, message=answer.message, refused=True)
-        return Reply(link.name, accepted=True, message="", refused=False)
+            lost = Reply(link.name, accepted=False, message=error.came, refused=False)
+            replies += [lost] * (len(raws) - len(replies))
+        return replies
 
     # Keeping the record
 
@@ -349,6 +368,14 @@ class Rpc:
         if link.health.streak:
             log.info("endpoint.recovered", endpoint=link.name, failures=link.health.streak)
         link.health.answered(seconds)
+
+
+def _reply(link: Link, answer: Json | RpcError) -> Reply:
+    """What an endpoint's answer to a transaction means."""
+    if not isinstance(answer, RpcError):
+        return Reply(link.name, accepted=True, message="", refused=False)
+    known = any(known in answer.message.lower() for known in _KNOWN_ALREADY)
+    return Reply(link.name, accepted=known, message=answer.message, refused=not known)
 
 
 def _result(link: Link, method: str, answer: Mapping[str, Json]) -> Json | RpcError:

@@ -35,8 +35,8 @@ def chain(answer: Answer) -> Answer:
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[str]:
-    """An HTTP node on a free port; its URL."""
+async def serving(answer: Answer, *, batches: bool = True) -> AsyncIterator[str]:
+    """An HTTP node on a free port; its URL. Without ``batches`` it refuses a message with several calls as a whole."""
 
     def one(call: dict[str, Json]) -> dict[str, object]:
         try:
@@ -47,6 +47,9 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.text())
+        if isinstance(body, list) and not batches:
+            refusal = Error(-32600, "batch requests are not supported")
+            return web.json_response({"jsonrpc": "2.0", "id": None, "error": refusal.body})
         return web.json_response([one(each) for each in body] if isinstance(body, list) else one(body))
 
     app = web.Application(client_max_size=2**26)

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from keeper.chain.answers import Json, RpcError, UnreachableError
 from keeper.chain.endpoint import Endpoint
-from keeper.chain.rpc import Rpc, TransactionRefusedError
+from keeper.chain.rpc import Broadcast, Rpc, TransactionRefusedError
 from keeper.devnet.anvil import Anvil
 from keeper.errors import ChainError, ConfigError
 from tests.chain.fake_node import CHAIN_ID, Answer, Error, chain, serving
@@ -175,6 +175,71 @@ async def test_a_refusal_is_certain_only_if_every_endpoint_said_so(reachable: bo
             await rpc.send_raw_transaction(b"\x02raw")
         assert caught.value.certain is certain
         assert caught.value.message == "insufficient funds"
+
+
+async def test_transactions_that_go_together_arrive_in_their_order_and_each_has_its_own_end() -> None:
+    arrived: list[list[Json]] = [[], []]
+
+    def node(number: int, refuses: str) -> Answer:
+        def answer(method: str, params: Sequence[Json]) -> object:
+            arrived[number].append(params[0])
+            if params[0] in (refuses, "0x09"):
+                raise Error(-32000, "nonce too low")
+            return "0x" + "00" * 32
+
+        return chain(answer)
+
+    raws = [b"\x01", b"\x02", b"\x03", b"\x09"]
+    async with AsyncExitStack() as stack:
+        nodes = await endpoints(stack, node(0, "0x02"), node(1, "0x03"))
+        rpc = await stack.enter_async_context(Rpc(nodes, CHAIN_ID))
+        *accepted, refused = await asyncio.gather(*rpc.broadcast(raws), return_exceptions=True)
+        assert all(isinstance(each, Broadcast) and each.accepted for each in accepted)
+        assert isinstance(refused, TransactionRefusedError)
+        assert refused.certain
+        assert rpc.calls["eth_sendRawTransaction"] == 8
+    assert arrived == [["0x01", "0x02", "0x03", "0x09"]] * 2
+
+
+async def test_a_node_that_takes_no_batches_is_given_transactions_one_by_one() -> None:
+    node = serving(chain(lambda method, params: params[0]), batches=False)
+    async with node as url, Rpc([Endpoint(url)], CHAIN_ID) as rpc:
+        broadcasts = await asyncio.gather(*rpc.broadcast([b"\x01", b"\x02"]))
+        assert all(broadcast.accepted for broadcast in broadcasts)
+
+
+async def test_an_endpoint_that_hangs_holds_up_only_what_the_others_refused() -> None:
+    async def hang(request: web.Request) -> web.StreamResponse:
+        answer = await request.json()
+        if not isinstance(answer, list):
+            return web.json_response({"jsonrpc": "2.0", "id": answer["id"], "result": hex(CHAIN_ID)})
+        await asyncio.sleep(60)
+        raise web.HTTPBadGateway
+
+    app = web.Application()
+    app.router.add_post("/", hang)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+
+    def refuses_two(method: str, params: Sequence[Json]) -> object:
+        if params[0] == "0x02":
+            raise Error(-32000, "insufficient funds")
+        return "0x" + "00" * 32
+
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with AsyncExitStack() as stack:
+            nodes = await endpoints(stack, chain(refuses_two))
+            hanging = Endpoint(f"http://127.0.0.1:{runner.addresses[0][1]}", 1)
+            rpc = await stack.enter_async_context(Rpc([*nodes, hanging], CHAIN_ID))
+            one, two = rpc.broadcast([b"\x01", b"\x02"], timeout_s=1.0)
+            assert (await one).accepted
+            assert not two.done()
+            with pytest.raises(TransactionRefusedError) as caught:
+                await two
+            assert not caught.value.certain
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_key_in_a_url_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
