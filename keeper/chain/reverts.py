@@ -70,6 +70,11 @@ RULES: tuple[Rule, ...] = (
     Rule("position cannot be liquidated", Action.HEALTHY),
     Rule("invalid liquidator", Action.NOT_ELIGIBLE),
     Rule("PositionManager: forbidden", Action.NOT_ELIGIBLE),
+    Rule("Timelock: forbidden", Action.NOT_ELIGIBLE),
+    # The pool or the token's balance does not allow the closing now; another price may.
+    Rule("Vault: invalid increase", Action.STALE),
+    Rule("Vault: poolAmount exceeded", Action.STALE),
+    Rule("Vault: reserve exceeds pool", Action.STALE),
     # Both.
     Rule("cannot liquidate", Action.HEALTHY),
     # Solidity's panics: an arithmetic overflow or a division by zero ends when prices move.
