@@ -17,6 +17,8 @@ LEAST_S = 5.0
 """Quick chains hiccup: less than this is nobody's trouble."""
 STARTING_S = 60.0
 PAUSED = "paused by the operator"
+MISMATCH = "shadow-mismatch"
+"""The reason why nobody may liquidate while the chain disagrees with the mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ def _market(market: MarketView, *, chain_silent: bool, live: bool) -> Iterator[F
             Level.CRITICAL,
             f"the chain disagrees with the mirror of {market.name}: {figures.mismatch}; nothing is sent",
         )
+    elif any(signer.reason == MISMATCH for signer in market.signers):
+        yield Finding("mirror-mismatch", market.name, Level.CRITICAL, market.signers[0].detail)
     elif live and market.signers and not any(signer.allowed for signer in market.signers):
         first = market.signers[0]
         yield Finding(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,6 +46,8 @@ FIGURES_SHARE = 50
 """Looking at a market's accounts may take one part in so many of the event loop's time."""
 LISTEN_AGAIN_S = 5.0
 HISTORY_S = 2.0
+MISMATCH_S = 5.0
+"""A disagreement with the chain is shown for at least this long."""
 DAY_HOURS = 24.0
 
 
@@ -94,6 +96,7 @@ class Station:
         self._server: WebServer | None = None
         self._trouble = ""
         self._summary_day = ""
+        self._disagreed: dict[str, tuple[int, float]] = {}
         self._history: dict[float, tuple[float, object]] = {}
 
     async def __aenter__(self) -> Station:
@@ -212,7 +215,7 @@ class Station:
         snapshot = Snapshot(
             now, self._started_at, __version__, self._settings.mode.value, self._paused, tuple(chains), tuple(markets)
         )
-        found = [*findings(snapshot), *self._raised.values()]
+        found = [*findings(snapshot), *self._mismatches(snapshot), *self._raised.values()]
         if not markets:
             found.append(Finding("starting", "", Level.CRITICAL, "the keeper is starting", patience_s=60.0))
         # One cause for one key: what two parts of the keeper notice is one trouble.
@@ -230,6 +233,19 @@ class Station:
                 if one.name != "starting":
                     self.feed.cause(Cause(one.key, one.level, one.text), cleared=cleared)
         return tuple(Cause(one.key, one.level, one.text, alerts.since(one.key)) for one in found)
+
+    def _mismatches(self, snapshot: Snapshot) -> Iterator[Finding]:
+        """A disagreement is over within a block where the mirror is read anew; long enough for nobody to see it."""
+        now = time.monotonic()
+        for market in snapshot.markets:
+            count, until = self._disagreed.get(market.name, (0, 0.0))
+            seen = market.figures.mismatches if market.figures else 0
+            if seen > count:
+                count, until = seen, now + MISMATCH_S
+            self._disagreed[market.name] = (count, until)
+            if now < until:
+                said = f"the chain disagreed with the mirror of {market.name}, {count} times so far: it is read anew"
+                yield Finding("mirror-mismatch", market.name, Level.CRITICAL, said)
 
     def _mirror_age_s(self, market: str, mirrored: int, head: int) -> float:
         """For how long a mirror has stood still behind the head."""
