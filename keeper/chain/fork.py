@@ -122,6 +122,13 @@ class Fork:
     async def set_code(self, address: str, code: bytes) -> None:
         await self.ask("anvil_setCode", address, "0x" + code.hex())
 
+    async def storage(self, address: str, slot: int) -> bytes:
+        """One word."""
+        return octets(await self.ask("eth_getStorageAt", address, hex(slot), "latest")).rjust(32, b"\0")
+
+    async def set_storage(self, address: str, slot: int, word: bytes) -> None:
+        await self.ask("anvil_setStorageAt", address, hex(slot), "0x" + word.hex())
+
     async def mine(self, timestamp: int) -> Header:
         """An empty block, or one with what is pending, at that second."""
         await self.ask("evm_setNextBlockTimestamp", hex(timestamp))

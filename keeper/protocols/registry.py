@@ -5,22 +5,27 @@ To add a protocol: write its ``Market``, give it a settings section with a ``pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Protocol
 
+from keeper.chain.fork import Fork
 from keeper.errors import ConfigError
-from keeper.model import History, Window
+from keeper.model import Header, History, Window
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.rows import parse
 from keeper.protocols.deri.shadow import Simulator
+from keeper.protocols.deri.staging import DeriStage
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
 from keeper.protocols.deri.state import OracleKind, PoolState
 from keeper.protocols.market import Market, Row, Trigger, Worth
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian import standing as meridian_standing
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
+from keeper.protocols.meridian.staging import MeridianStage
 from keeper.protocols.meridian.unpaid import Policy, UnpaidTerms
 from keeper.settings import DeriSettings, MarketSettings, MeridianSettings
 from keeper.views import Figures
@@ -108,6 +113,13 @@ def nearest_of(market: Market, window: Window, count: int) -> list[tuple[float, 
     return []
 
 
+def unassessable_of(market: Market) -> Counter[str]:
+    """How many accounts can't be assessed at the prices of now, by reason."""
+    if isinstance(market, DeriMarket):
+        return Counter(market.unassessable().values())
+    return Counter(market.unassessable()) if isinstance(market, MeridianMarket) else Counter()
+
+
 def triggers_of(market: Market, account: str, window: Window) -> list[Trigger]:
     """The prices at which an account becomes liquidatable, nearest first."""
     if isinstance(market, DeriMarket):
@@ -116,6 +128,35 @@ def triggers_of(market: Market, account: str, window: Window) -> list[Trigger]:
     if isinstance(market, MeridianMarket):
         return meridian_standing.triggers(market, account, window)
     return []
+
+
+class Stage(Protocol):
+    """Moves a market's prices on a fork, for rehearsals."""
+
+    async def prepare(self, head: Header) -> Header:
+        """Make the fork's prices ours, and read the market anew. The head at which it then stands."""
+        ...
+
+    async def move(self, trigger: Trigger, value: int, head: Header) -> Header:
+        """Let one price be ``value``, in the trigger's decimals. The head to act on, at which the market stands."""
+        ...
+
+    async def restore(self, head: Header) -> None:
+        """The fork was taken back to ``head``; let the market follow."""
+        ...
+
+    def preferred(self, trigger: Trigger) -> bool:
+        """Whether an account is best brought down by this price."""
+        ...
+
+
+def stage_of(market: Market, fork: Fork) -> Stage:
+    """What moves the market's prices on a fork. Raises ``ConfigError`` for a protocol that can't be rehearsed."""
+    if isinstance(market, DeriMarket):
+        return DeriStage(market, fork)
+    if isinstance(market, MeridianMarket):
+        return MeridianStage(market, fork)
+    raise ConfigError(f"a market that can be rehearsed, {market.name!r}", "its protocol has no stage", "leave it out")
 
 
 def prices_heard(market: Market) -> bool:
