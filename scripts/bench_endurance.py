@@ -31,7 +31,7 @@ from keeper.model import Header, LogFilter
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.store.mirror import Identity, MirrorStore
 
-ACCOUNTS = 200
+ACCOUNTS = 20
 BLOCKS = 20_000
 AT_ONCE = 100
 Figure = dict[str, object]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
 
 import pytest
+import structlog
 
 from keeper.chain.endpoint import Endpoint
 from keeper.devnet.anvil import Anvil, AnvilOptions
@@ -17,7 +16,7 @@ from tests.chain.tally import TallyDevnet, TallyMirror, deploy_tally
 from tests.conftest import StartAnvil
 from tests.faults.proxy import Fault, faulty_node
 
-RecordProperty: TypeAlias = Callable[[str, object], None]
+log = structlog.get_logger(__name__)
 
 WITHIN_S = 5.0
 BLOCKS = 8
@@ -43,7 +42,7 @@ async def fork_of(start_anvil: StartAnvil, anvil: Anvil, tally: TallyDevnet, dra
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
 async def test_the_mirror_is_exact_after_the_only_node_was_faulty(
-    anvil: Anvil, start_anvil: StartAnvil, tmp_path: Path, fault: Fault, record_property: RecordProperty
+    anvil: Anvil, start_anvil: StartAnvil, tmp_path: Path, fault: Fault
 ) -> None:
     draw = Random(fault.name)
     tally = await deploy_tally(anvil)
@@ -57,12 +56,12 @@ async def test_the_mirror_is_exact_after_the_only_node_was_faulty(
             async with node.suffering(fault, other.http_url):
                 await live(tally, draw, market)
             took = await exact(mirror, lambda: TallyMirror(tally.address), anvil, WITHIN_S)
-            record_property("recovered_s", round(took, 2))
+            log.info("exact again", fault=fault.name, seconds=round(took, 2))
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
 async def test_the_mirror_stays_exact_while_one_node_of_two_is_faulty(
-    anvil: Anvil, start_anvil: StartAnvil, tmp_path: Path, fault: Fault, record_property: RecordProperty
+    anvil: Anvil, start_anvil: StartAnvil, tmp_path: Path, fault: Fault
 ) -> None:
     draw = Random(fault.name)
     tally = await deploy_tally(anvil)
@@ -80,6 +79,6 @@ async def test_the_mirror_stays_exact_while_one_node_of_two_is_faulty(
             async with node.suffering(fault, other.http_url):
                 await live(tally, draw, market)
                 took = await exact(mirror, lambda: TallyMirror(tally.address), anvil, WITHIN_S)
-                record_property("recovered_s", round(took, 2))
+                log.info("exact again", fault=fault.name, seconds=round(took, 2))
             await live(tally, draw, market, 2)
             await exact(mirror, lambda: TallyMirror(tally.address), anvil, WITHIN_S)
