@@ -263,10 +263,9 @@ class HeadWatch:
             if self.live:
                 await asyncio.sleep(0.1)
                 continue
-            try:
+            # What is wrong with an endpoint is logged where it is asked, once per streak.
+            with contextlib.suppress(ChainError):
                 self._announce(await self.latest())
-            except ChainError as error:
-                log.debug("heads.poll-failed", came=error.came)
             await asyncio.sleep(max(self._soonest - time.monotonic(), min(max(self.block_time_s / 6, 0.05), 1.0)))
 
     @property
