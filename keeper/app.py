@@ -183,7 +183,7 @@ async def _work(settings: Settings, secrets: Secrets, record: DryRunRecord) -> N
             for name, wanted in settings.markets.items():
                 chain = chains[wanted.chain]
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
-                follower = _Follower(markets[name], wanted, chain, decisions, store, station)
+                follower = _Follower(markets[name], wanted, chain, station.decisions(decisions), store, station)
                 tasks.create_task(follower.run(), name=f"{name}.heads")
                 tasks.create_task(_follow_price(name, follower.native_price, chain.rpc), name=f"{name}.native-price")
 

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +19,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from keeper import __version__
+from keeper.engine.loop import DecisionLog
 from keeper.errors import ConfigError, KeeperError
-from keeper.model import Outcome
+from keeper.model import Outcome, OutcomeState
 from keeper.ops.alerts import Alerts, Message, courier, outbox
 from keeper.ops.earnings import MOST_ENTRIES, steps
 from keeper.ops.feed import Feed
@@ -132,6 +133,10 @@ class Station:
     def outcome(self, outcome: Outcome) -> None:
         """What became of a liquidation."""
         self.feed.outcome(outcome)
+
+    def decisions(self, journal: DecisionLog) -> DecisionLog:
+        """The journal of what is left, with the console hearing of it too."""
+        return _Decisions(journal, self)
 
     def condition(self, name: str, subject: str, level: Level, text: str | None) -> None:
         """Something is amiss until it is told again with None."""
@@ -332,6 +337,18 @@ class Station:
                 _log.warning("no daily summary", came=str(getattr(error, "orig", error)))
             finally:
                 await engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Decisions:
+    journal: DecisionLog
+    station: Station
+
+    async def skip(
+        self, lane: str, market: str, account: str, reason: str, reward_b0: int = 0, for_block: int = 0
+    ) -> bool:
+        self.station.outcome(Outcome(market, account, OutcomeState.SKIPPED, reason))
+        return await self.journal.skip(lane, market, account, reason, reward_b0, for_block)
 
 
 def read_token(settings: HttpSettings, secrets: Secrets) -> str | None:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from eth_account import Account
 from eth_utils.crypto import keccak
 
-from keeper.devnet.deri_world import moved
+from keeper.devnet.deri_world import account_key, moved
 from tests.e2e.operated import STAKE_DERI, WORLD, Operated, operated
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -153,3 +155,45 @@ async def margin_slot(keeper: Operated, p_token_id: int) -> int:
             if int(str(value), 16) == account.amount_b0:
                 return slot
     raise AssertionError("the account's margin is in none of the first 64 mappings")
+
+
+class RemoteSigner:
+    """A remote signer that somebody may lock."""
+
+    def __init__(self, key: bytes) -> None:
+        self.locked = False
+        self._account = Account.from_key(key)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        call = await request.json()
+        if call["method"] == "eth_accounts":
+            return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": [self._account.address]})
+        if self.locked:
+            error = {"code": -32000, "message": "the keystore is locked"}
+            return web.json_response({"jsonrpc": "2.0", "id": call["id"], "error": error})
+        fields = {name: value for name, value in call["params"][0].items() if name != "from"}
+        raw = self._account.sign_transaction(fields).raw_transaction.to_0x_hex()
+        return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": raw})
+
+
+async def test_signer_locked(tmp_path: Path) -> None:
+    signer = RemoteSigner(account_key(WORLD, "liquidator"))
+    app = web.Application()
+    app.add_routes([web.post("/", signer.answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    try:
+        async with operated(tmp_path, signer=url) as keeper:
+            await keeper.qualify()
+            await keeper.blocks(7)
+            keeper.inbox.titles.clear()
+            with counted(keeper, "signer-locked"):
+                signer.locked = True
+                keeper.market.oracle.move(moved(WORLD.symbols, "-0.07"))
+                await red(keeper, "signer-locked")
+                signer.locked = False
+                await over(keeper, "signer-locked")
+    finally:
+        await runner.cleanup()
