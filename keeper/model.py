@@ -183,6 +183,8 @@ class Liquidation:
     number: int
     """The block it is meant for."""
     note: str = ""
+    behind: bool = False
+    """It must not be mined before what is in flight already: that would fail by the prices that this one brings."""
 
 
 class OutcomeState(enum.Enum):

@@ -16,7 +16,8 @@ The contract of its behaviour, clause by clause (tests are named after them):
  6. Replacement. A transaction that the next block can't or didn't take is replaced at the same nonce by
     ``gas.next_fees``: at least 12.5% dearer than anything ever offered at that nonce, never above the ceiling.
  7. Withdrawal. A transaction that became useless gives its nonce to the next liquidation, or is cancelled by a transfer
-    to ourselves where that is cheaper than letting it revert.
+    to ourselves where that is cheaper than letting it revert. A liquidation that has to come behind what is in flight
+    takes no nonce before it.
  8. Nothing stands in the way. A transaction whose ceiling no longer reaches the market is cancelled when it blocks
     others behind it; gaps between nonces are filled.
  9. ``nonce too low`` is a question, not an answer: the chain is asked for the count and the receipts. A nonce used by a
@@ -154,6 +155,14 @@ class Lane:
             if slot.current.intent.market == market and not slot.useless and not slot.current.cancels
         )
 
+    def call_data(self, market: str, account: str) -> bytes:
+        """What is under way for an account; empty if nothing is."""
+        for slot in self._nonces.live():
+            intent = slot.current.intent
+            if (intent.market, intent.account) == (market, account):
+                return intent.data
+        return b""
+
     def sent(self, transaction_hash: str) -> bool:
         """Whether a transaction is one of those that this lane has under way."""
         return any(slot.by_hash(transaction_hash) for slot in self._nonces.slots.values())
@@ -284,6 +293,8 @@ class Lane:
         reason = "" if self._started else "not reconciled with the chain yet"
         reason = reason or ("the lane is closing" if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
+        if not reason and self._settlement.unsure_of(item.market, item.account, head):
+            reason = "whether a reorg undid its last liquidation is not known yet"
         if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
             reason = "too many transactions in flight"
         if reason:
@@ -299,7 +310,7 @@ class Lane:
         market = self._market(head)
         room = self._budget.room(self._clock())
         at_risk_wei = self._nonces.at_risk_wei()
-        spare, fresh = self._nonces.spare(), self._nonces.next
+        spare, fresh = self._nonces.spare(behind=any(item.behind for item in items)), self._nonces.next
         for item in items:
             intent = self._intent(item, market)
             slot, fees = self._price(intent, market, spare[0] if spare else None, fresh)

@@ -103,9 +103,14 @@ class Nonces:
         self.next = 0
         """The nonce that comes after all in use."""
 
-    def spare(self) -> list[Slot]:
-        """Slots that the next transactions should use before a new nonce, lowest first."""
-        return [slot for nonce, slot in sorted(self.slots.items()) if slot.is_spare and nonce < self.next]
+    def spare(self, *, behind: bool = False) -> list[Slot]:
+        """Slots that the next transactions should use before a new nonce, lowest first.
+
+        With ``behind`` only those that come after all that is wanted and under way.
+        """
+        wanted = (nonce for nonce, slot in self.slots.items() if not slot.is_spare and not slot.current.cancels)
+        after = max(wanted, default=-1) if behind else -1
+        return [slot for nonce, slot in sorted(self.slots.items()) if slot.is_spare and after < nonce < self.next]
 
     def at(self, nonce: int) -> Slot:
         """The slot of a nonce; a new one if it was never used."""

@@ -25,6 +25,10 @@ class Executor(Protocol):
         """Accounts of the market that are on their way, oldest first."""
         ...
 
+    def call_data(self, market: str, account: str) -> bytes:
+        """What is on its way for an account; empty if nothing is."""
+        ...
+
     def fee_per_gas_wei(self, head: Header) -> int:
         """What a unit of gas would cost in the block after ``head``."""
         ...
@@ -68,6 +72,9 @@ class Observer:
 
     def in_flight(self, market: str) -> Sequence[str]:
         return ()
+
+    def call_data(self, market: str, account: str) -> bytes:
+        return b""
 
     def fee_per_gas_wei(self, head: Header) -> int:
         return head.base_fee_per_gas_wei or 0

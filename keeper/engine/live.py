@@ -21,6 +21,9 @@ class LiveExecutor:
     def in_flight(self, market: str) -> Sequence[str]:
         return [account for lane in self._lanes.values() for account in lane.accounts_in_flight(market)]
 
+    def call_data(self, market: str, account: str) -> bytes:
+        return next((data for lane in self.lanes if (data := lane.call_data(market, account))), b"")
+
     def held_back(self, sender: str, market: str, account: str, number: int) -> str:
         return self._lanes[sender].held_back(market, account, number)
 

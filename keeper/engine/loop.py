@@ -242,6 +242,7 @@ class MarketLoop:
             window,
             terms,
             in_flight=in_flight,
+            call_data=lambda account: self._executor.call_data(self.market.name, account),
             held_back=_HeldBack(self._refuses(sender, window)),
             room=Room(head.gas_limit, self._gas_share),
             seen_ns=seen_ns,

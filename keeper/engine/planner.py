@@ -93,6 +93,7 @@ def decide(
     terms: Terms,
     *,
     in_flight: Iterable[str] = (),
+    call_data: Callable[[str], bytes] = lambda _account: b"",
     held_back: Container[str] = (),
     room: Room,
     seen_ns: int,
@@ -101,17 +102,27 @@ def decide(
     """Decide on one block's liquidations, one by one, so that the first can leave before the last is decided.
 
     ``in_flight`` are the accounts that earlier transactions for the same block will close, oldest first: they are
-    closed in the round before anything else is decided. ``held_back`` accounts (paused after a revert, or waiting for
-    the mirror to see their end) are passed over. What is decided fits the block's ``room`` behind what is in flight.
+    closed in the round before anything else is decided. What is healthy again by newer prices is left on its way while
+    the prices in its ``call_data`` still count; then what is decided now has to come ``behind`` it. ``held_back``
+    accounts (paused after a revert, or waiting for the mirror to see their end) are passed over. What is decided fits
+    the block's ``room`` behind what is in flight.
     """
     pending = tuple(in_flight)
+    behind = False
     for account in pending:
         assessment = round_.assess(account)
         if assessment.verdict is Verdict.LIQUIDATABLE:
             round_.close(account)
             room.take(assessment.gas)
-        elif assessment.verdict in (Verdict.HEALTHY, Verdict.WAITS):
+        elif assessment.verdict is Verdict.WAITS:
             yield Withdrawal(account, assessment.reason)
+        elif assessment.verdict is Verdict.HEALTHY:
+            sent = round_.assess_sent(account, call_data(account))
+            if sent.verdict is Verdict.LIQUIDATABLE:
+                behind = True
+                room.take(sent.gas)
+            else:
+                yield Withdrawal(account, assessment.reason)
     for account in round_.candidates():
         if room.full:
             return
@@ -146,4 +157,5 @@ def decide(
             seen_ns=seen_ns,
             decided_ns=now_ns(),
             number=window.number,
+            behind=behind,
         )

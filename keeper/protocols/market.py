@@ -71,6 +71,13 @@ class Round(Protocol):
         """The exact verdict on one account in this round's present state."""
         ...
 
+    def assess_sent(self, account: str, data: bytes) -> Assessment:
+        """The verdict on a liquidation that is on its way with this call data, by the prices that it brings itself.
+
+        It will be mined before anything that is sent now, so newer prices do not concern it until they are on chain.
+        """
+        ...
+
     def close(self, account: str) -> None:
         """Assume the account liquidated in this block."""
         ...

@@ -247,6 +247,21 @@ async def test_7_a_useless_transaction_gives_its_nonce_to_the_next_liquidation(c
         assert await world.chain_nonce() == 1
 
 
+async def test_7_what_has_to_come_behind_takes_no_nonce_before_what_is_in_flight(chain: Anvil, tmp_path: Path) -> None:
+    async with lane_world(chain, tmp_path / "journal") as world:
+        await world.send(account(1), account(2), account(3))
+        world.lane.withdraw(MARKET, account(1), "somebody else was first")
+        world.lane.withdraw(MARKET, account(3), "somebody else was first")
+        head = await world.head()
+        items = [replace(liquidation(account(number), head=head), behind=True) for number in (4, 5)]
+        await world.lane.submit(items, head)
+        await world.lane.answered()
+        assert world.lane.accounts_in_flight(MARKET) == (account(2), account(4), account(5))
+        await world.mine()
+        assert world.states(account(4)) == world.states(account(5)) == [SENT, MINED]
+        assert world.last(account(3)).state is ABANDONED, "its nonce was the first behind"
+
+
 async def test_7_a_useless_transaction_is_cancelled_when_nobody_takes_its_nonce(chain: Anvil, tmp_path: Path) -> None:
     async with lane_world(chain, tmp_path / "journal") as world:
         await world.send(account(1))

@@ -146,6 +146,34 @@ async def test_a_signed_price_is_what_an_account_is_judged_by(lite: Contracts) -
     assert fallen <= {int(key) for key in round_.candidates()}
 
 
+async def test_what_is_on_its_way_is_judged_by_the_prices_it_brings_until_the_chain_has_newer_ones(
+    lite: Contracts,
+) -> None:
+    market = await opened(lite)
+    head = market.mirror.head
+    window = Window(head.number + 1, head.timestamp + 2, head.timestamp + 2)
+    before = {key: market.round(window).assess(str(key)).verdict for key in lite.state.accounts}
+    crash(market)
+    crashed = market.round(window)
+    fallen = [
+        str(key)
+        for key, verdict in before.items()
+        if verdict is Verdict.HEALTHY and crashed.assess(str(key)).verdict is Verdict.LIQUIDATABLE
+    ]
+    assert fallen
+    sent = {account: crashed.call(account).data for account in fallen}
+    for oracle in lite.state.oracles.values():
+        sign(market, oracle, oracle.value, head.timestamp + 1)
+    recovered = market.round(window)
+    assert {recovered.assess(account).verdict for account in fallen} == {Verdict.HEALTHY}
+    assert {recovered.assess_sent(account, sent[account]).verdict for account in fallen} == {Verdict.LIQUIDATABLE}
+    assert {recovered.assess_sent(account, b"").verdict for account in fallen} == {Verdict.HEALTHY}
+    newer = {key: replace(oracle, timestamp=head.timestamp + 1) for key, oracle in lite.state.oracles.items()}
+    lite.state = replace(lite.state, oracles=newer)
+    overtaken = (await opened(lite)).round(window)
+    assert {overtaken.assess_sent(account, sent[account]).verdict for account in fallen} == {Verdict.HEALTHY}
+
+
 async def test_an_account_that_was_closed_is_no_candidate_and_has_nothing_left(lite: Contracts) -> None:
     market = await opened(lite)
     crash(market)

@@ -30,6 +30,10 @@ class FigureRound:
         reason = "" if verdict is Verdict.LIQUIDATABLE else f"because {verdict.value}"
         return Assessment(account, verdict, reason, reward_b0=value, value_e18=value * 10**18, gas=gas)
 
+    def assess_sent(self, account: str, data: bytes) -> Assessment:
+        verdict = Verdict.LIQUIDATABLE if data == b"good by its own prices" else Verdict.HEALTHY
+        return Assessment(account, verdict, "", gas=self.accounts[account][2])
+
     def close(self, account: str) -> None:
         self.closed.append(account)
 
@@ -153,6 +157,35 @@ def test_a_full_block_ends_the_round() -> None:
     decisions = run(FigureRound(accounts), gas=1_000_000)
     assert len(names(decisions)) == 2
     assert len(decisions) == 2 + MISFITS
+
+
+def test_what_is_healthy_by_newer_prices_stays_on_its_way_by_its_own_and_the_rest_comes_behind() -> None:
+    round_ = FigureRound({"a": (10, Verdict.HEALTHY, 400_000), "b": liquidatable(30)})
+    own = {"a": b"good by its own prices"}
+    decisions = list(
+        decide(
+            "lite",
+            round_,
+            WINDOW,
+            TERMS,
+            in_flight=["a"],
+            call_data=own.__getitem__,
+            room=Room(10**7),
+            seen_ns=1,
+            now_ns=lambda: 2,
+        )
+    )
+    (sent,) = decisions
+    assert isinstance(sent, Liquidation)
+    assert (sent.account, sent.behind) == ("b", True)
+
+
+def test_without_such_a_one_what_is_decided_may_take_any_nonce() -> None:
+    round_ = FigureRound({"a": (10, Verdict.HEALTHY, 400_000), "b": liquidatable(30), "c": liquidatable(20)})
+    withdrawal, sent = run(round_, in_flight=["a", "c"])
+    assert isinstance(withdrawal, Withdrawal)
+    assert isinstance(sent, Liquidation)
+    assert not sent.behind
 
 
 def test_what_the_guard_would_stop_on_its_way_is_withdrawn() -> None:

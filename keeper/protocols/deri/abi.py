@@ -354,6 +354,7 @@ def revert_reason(data: bytes) -> str:
 
 LIQUIDATE = keccak(text=f"liquidate(uint256,{SIGNATURE_TYPE}[])")[:4]
 _SIGNATURES_OFFSET = uint_word(64)
+_SIGNATURES_AT, _SIGNATURE_BYTES = 4 + 3 * 32, 6 * 32
 
 
 def encode_signature(signature: OracleSignature) -> bytes:
@@ -373,3 +374,18 @@ def encode_signature(signature: OracleSignature) -> bytes:
 def encode_liquidate(p_token_id: int, signatures: Sequence[bytes]) -> bytes:
     """Call data of ``liquidate(pTokenId, oracleSignatures)`` from signatures that ``encode_signature`` made."""
     return b"".join((LIQUIDATE, uint_word(p_token_id), _SIGNATURES_OFFSET, uint_word(len(signatures)), *signatures))
+
+
+def signatures_of(data: bytes) -> list[OracleSignature]:
+    """The readings in call data that ``encode_liquidate`` made; none in any other."""
+    if data[:4] != LIQUIDATE or len(data) < _SIGNATURES_AT:
+        return []
+    found = []
+    for at in range(_SIGNATURES_AT, len(data), _SIGNATURE_BYTES):
+        body = data[at : at + _SIGNATURE_BYTES]
+        found.append(
+            OracleSignature(
+                hex_of(body[:32]), uint_at(body, 1), uint_at(body, 2), uint_at(body, 3), body[128:160], body[160:]
+            )
+        )
+    return found

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from keeper.errors import ProtocolError
 from keeper.fixed import rescale
-from keeper.model import Assessment, Verdict
+from keeper.model import Assessment, Verdict, Window
 from keeper.protocols.deri import settle
-from keeper.protocols.deri.abi import encode_liquidate
+from keeper.protocols.deri.abi import encode_liquidate, signatures_of
 from keeper.protocols.deri.book import Book
 from keeper.protocols.deri.gas import gas_limit
 from keeper.protocols.deri.outlook import Outlook
 from keeper.protocols.deri.price_server import SignedReading
-from keeper.protocols.deri.state import AccountState, MarketState
+from keeper.protocols.deri.state import AccountState, MarketState, OracleSignature
 from keeper.protocols.market import ContractCall
 
 
@@ -25,12 +25,18 @@ class DeriRound:
     with, so a transaction has to bring along those of its account's symbols.
     """
 
-    def __init__(self, pool: str, outlook: Outlook, book: Book, fresher: Mapping[str, SignedReading]) -> None:
+    def __init__(
+        self, pool: str, mirrored: MarketState, outlook: Outlook, book: Book, fresher: Mapping[str, SignedReading]
+    ) -> None:
+        """``mirrored`` is the market as the chain has it, without the readings."""
         self._pool = pool
+        self._mirrored = mirrored
         self._outlook = outlook
         self._book = book
         self._fresher = fresher
         self._closed: set[str] = set()
+        self._sent: dict[tuple[tuple[str, int], ...], Outlook] = {}
+        """By the readings that are on their way, what they lead to."""
 
     def candidates(self) -> Sequence[str]:
         """Accounts that may be liquidatable in the window, the one with the most left first: rewards rise with it."""
@@ -59,6 +65,28 @@ class DeriRound:
             value_e18=rescale(judged.reward_b0, pool.decimals_b0, 18),
             gas=gas_limit(pool.flavour, holder, len(self._signatures(holder))),
         )
+
+    def assess_sent(self, account: str, data: bytes) -> Assessment:
+        """The verdict by the readings in the call data, where the chain has no newer ones yet.
+
+        The others that are on their way are left out: they were sent because all pass in their order.
+        """
+        holder = self._account(account)
+        if holder is None:
+            return self.assess(account)
+        carried = {
+            signature.oracle_id: signature
+            for signature in signatures_of(data)
+            if signature.timestamp > self._mirrored.oracles[signature.oracle_id].timestamp
+        }
+        key = tuple(sorted((oracle_id, signature.timestamp) for oracle_id, signature in carried.items()))
+        if key not in self._sent:
+            here = self._outlook
+            window = Window(here.number, here.earliest, here.latest)
+            self._sent[key] = Outlook(with_signatures(self._mirrored, carried), window, here)
+        judged = self._sent[key].judge(holder)
+        gas = gas_limit(self._mirrored.pool.flavour, holder, len(self._signatures(holder)))
+        return Assessment(account, judged.verdict, judged.reason, judged.margin, judged.required, gas=gas)
 
     def close(self, account: str) -> None:
         """Assume the account liquidated: pool, symbols and guard move as the contract would move them."""
@@ -97,9 +125,14 @@ class DeriRound:
 
 def with_readings(state: MarketState, fresher: Mapping[str, SignedReading]) -> MarketState:
     """The market once the oracles have taken these readings."""
-    if not fresher:
+    return with_signatures(state, {oracle_id: reading.signature for oracle_id, reading in fresher.items()})
+
+
+def with_signatures(state: MarketState, signatures: Mapping[str, OracleSignature]) -> MarketState:
+    """The market once the oracles have taken these readings, by oracle id."""
+    if not signatures:
         return state
     oracles = dict(state.oracles)
-    for oracle_id, reading in fresher.items():
+    for oracle_id, reading in signatures.items():
         oracles[oracle_id] = replace(oracles[oracle_id], value=reading.value, timestamp=reading.timestamp)
     return replace(state, oracles=oracles)

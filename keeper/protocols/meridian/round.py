@@ -76,6 +76,10 @@ class MeridianRound:
             earliest=self.window.earliest,
         )
 
+    def assess_sent(self, account: str, data: bytes) -> Assessment:
+        """A liquidation brings no prices."""
+        return self.assess(account)
+
     def assess(self, account: str) -> Assessment:
         """The exact verdict at every second of the window, in this round's present state."""
         position = self.positions.get(account)
