@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from keeper.cli import accounts, alerts, doctor, dry_run, history, init, rehearse, run, stake
+from keeper.cli import accounts, alerts, doctor, dry_run, history, init, rehearse, replay, run, stake
 from keeper.errors import KeeperError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ def _commands() -> None:
 app.command("run")(run.run)
 app.command("dry-run")(dry_run.dry_run)
 app.command("rehearse")(rehearse.rehearse_command)
+app.command("replay")(replay.replay)
 app.command("accounts")(accounts.accounts)
 app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)

@@ -12,16 +12,18 @@ from typing import Protocol
 
 from keeper.chain.fork import Fork
 from keeper.errors import ConfigError
-from keeper.model import Header, History, Window
+from keeper.model import Header, History, Log, Window
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
+from keeper.protocols.deri.past import PastReadings
 from keeper.protocols.deri.rows import parse
 from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.deri.staging import DeriStage
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
 from keeper.protocols.deri.state import OracleKind, PoolState
 from keeper.protocols.market import Market, Row, Trigger, Worth
+from keeper.protocols.meridian import events as meridian_events
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian import standing as meridian_standing
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
@@ -157,6 +159,34 @@ def stage_of(market: Market, fork: Fork) -> Stage:
     if isinstance(market, MeridianMarket):
         return MeridianStage(market, fork)
     raise ConfigError(f"a market that can be rehearsed, {market.name!r}", "its protocol has no stage", "leave it out")
+
+
+class PastPrices(Protocol):
+    """Prices of the past that are not in the state of the chain, for replays."""
+
+    def transactions(self, logs: Sequence[Log]) -> list[str]:
+        """The hashes of the transactions that carry some."""
+        ...
+
+    def learn(self, call_data: bytes) -> None:
+        """Take the prices out of such a transaction."""
+        ...
+
+    def tell(self, until: int) -> None:
+        """Let the market hear what was known at that second."""
+        ...
+
+
+def past_prices_of(market: Market) -> PastPrices | None:
+    """Where a market's signed prices of the past come from; None if all its prices are on the chain."""
+    return PastReadings(market) if isinstance(market, DeriMarket) else None
+
+
+def is_liquidation(market: Market, account: str, logs: Sequence[Log], call_data: bytes) -> bool:
+    """Whether a transaction that closed an account liquidated it; ``logs`` are the transaction's."""
+    if not isinstance(market, MeridianMarket):
+        return True
+    return meridian_events.is_liquidation(account, logs, call_data)
 
 
 def prices_heard(market: Market) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from eth_utils import keccak, to_checksum_address
 
+from keeper.model import Log
 from keeper.protocols.meridian.state import Position
 
 
@@ -84,6 +85,20 @@ def address_at(data: bytes, index: int) -> str:
 
 def key_at(data: bytes) -> str:
     return "0x" + data[:32].hex()
+
+
+LIQUIDATE = keccak(text="liquidatePosition(address,address,address,bool,address)")[:4]
+
+
+def is_liquidation(key: str, logs: Iterable[Log], call_data: bytes) -> bool:
+    """Whether a transaction that closed a position liquidated it.
+
+    Above the leverage limit the vault closes a position as its owner would, and logs no ``LiquidatePosition``: then
+    the call tells, also one that went through another contract.
+    """
+    return LIQUIDATE in call_data or any(
+        log.topics[:1] == (LIQUIDATE_POSITION,) and key_at(log.data) == key for log in logs
+    )
 
 
 def identity(data: bytes, is_long_word: int = 6) -> Position:

@@ -1,0 +1,1 @@
+"""Replay: the same mirror, book, engine and planner over the blocks of the past, at the blocks' own times."""
