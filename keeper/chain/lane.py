@@ -295,6 +295,8 @@ class Lane:
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
         if not reason and self._settlement.unsure_of(item.market, item.account, head):
             reason = "whether a reorg undid its last liquidation is not known yet"
+        if not reason and self._settlement.unsure_of(item.market, item.account, head):
+            reason = "whether a reorg undid its last liquidation is not known yet"
         if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
             reason = "too many transactions in flight"
         if reason:

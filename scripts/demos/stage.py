@@ -27,34 +27,37 @@ class Ledger:
     rewards_b0: int
     fees_wei: int
     latencies_us: tuple[int, ...]
-    """Input seen to bytes handed over, one for each first sending."""
+    """Input seen to bytes handed over, one for each intent that was sent."""
     blocks: Mapping[str, int]
     """Account (``market:id``) to the block that liquidated it."""
     skips: tuple[tuple[str, str], ...]
 
 
 def read_ledger(path: Path) -> Ledger:
-    """Read the journal beside the running keeper; everything is zero before there is one."""
+    """Read the journal beside the running keeper: where each intent stands. Everything is zero before there is one."""
     if not path.exists():
         return Ledger(0, 0, 0, 0, 0, (), {}, ())
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
         try:
-            rows = connection.execute(
-                "SELECT i.market, i.account, s.state, s.reason, s.block_number, s.reward_b0, s.fee_wei, s.elapsed_us"
-                " FROM states s JOIN intents i ON i.id = s.intent_id ORDER BY s.id"
+            last = connection.execute(
+                "SELECT i.market, i.account, s.state, s.reason, s.block_number, s.reward_b0, s.fee_wei"
+                " FROM states s JOIN intents i ON i.id = s.intent_id"
+                " WHERE s.id IN (SELECT max(id) FROM states GROUP BY intent_id) ORDER BY s.id"
+            ).fetchall()
+            sent = connection.execute(
+                "SELECT intent_id, min(elapsed_us) FROM states WHERE state = 'sent' GROUP BY intent_id"
             ).fetchall()
         except sqlite3.OperationalError:  # The tables are being made at this moment.
             return Ledger(0, 0, 0, 0, 0, (), {}, ())
-    ended = [row for row in rows if row[2] in ("mined", "reverted")]
     return Ledger(
-        sent=sum(row[2] == "sent" for row in rows),
-        mined=sum(row[2] == "mined" for row in rows),
-        reverted=sum(row[2] == "reverted" for row in rows),
-        rewards_b0=sum(int(row[5]) for row in ended),
-        fees_wei=sum(int(row[6]) for row in ended),
-        latencies_us=tuple(row[7] for row in rows if row[2] == "sent" and row[7] is not None),
-        blocks={f"{row[0]}:{row[1]}": row[4] for row in rows if row[2] == "mined"},
-        skips=tuple((f"{row[0]}:{row[1]}", row[3]) for row in rows if row[2] == "skipped"),
+        sent=len(sent),
+        mined=sum(row[2] == "mined" for row in last),
+        reverted=sum(row[2] == "reverted" for row in last),
+        rewards_b0=sum(int(row[5]) for row in last),
+        fees_wei=sum(int(row[6]) for row in last),
+        latencies_us=tuple(elapsed for _, elapsed in sent if elapsed is not None),
+        blocks={f"{row[0]}:{row[1]}": row[4] for row in last if row[2] == "mined"},
+        skips=tuple((f"{row[0]}:{row[1]}", row[3]) for row in last if row[2] == "skipped"),
     )
 
 
