@@ -433,6 +433,22 @@ async def test_12_a_reorg_takes_reward_and_cost_back_and_the_transaction_is_mine
         assert await world.taker(account(1)) == SIGNER.address.lower()
 
 
+async def test_2_an_account_wanted_again_before_the_lane_has_looked_for_a_reorg_is_refused(
+    chain: Anvil, tmp_path: Path
+) -> None:
+    async with lane_world(chain, tmp_path / "journal") as world:
+        await world.send(account(1))
+        await world.mine()
+        await chain.rpc("anvil_reorg", 1, [])
+        head = await world.head()  # the market has seen the new head, the lane has not
+        await world.lane.submit([liquidation(account(1), head=head)], head)
+        assert world.last(account(1)).reason == "whether a reorg undid its last liquidation is not known yet"
+        await world.turn()
+        assert world.last(account(1)).state is SENT
+        await world.lane.submit([liquidation(account(1), head=head)], head)
+        assert world.last(account(1)).reason == "already in flight"
+
+
 async def test_13_closing_sends_nothing_new_and_completes_the_journal(chain: Anvil, tmp_path: Path) -> None:
     async with lane_world(chain, tmp_path / "journal") as world:
         head = await world.head()
