@@ -12,7 +12,7 @@ from keeper.devnet.oracle_server import OracleServer
 
 STEP_S = 0.5
 PERIOD_S = 60.0
-FIRST_SWING, GROWTH_A_MINUTE, WIDEST_SWING = 0.06, 0.01, 0.45
+FIRST_SWING, GROWTH_A_MINUTE, WIDEST_SWING = 0.065, 0.005, 0.45
 """How far prices swing to either side, as fractions of where they started."""
 
 
