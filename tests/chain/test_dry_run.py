@@ -37,7 +37,7 @@ from keeper.errors import ChainError, ConfigError
 from keeper.model import Header, Liquidation, Outcome, OutcomeState, Window
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.price_server import Record
-from keeper.protocols.market import Market, Worth
+from keeper.protocols.market import Market, Row, Worth
 from keeper.store.journal import Journal
 from tests.chain.following import Follower, following
 from tests.chain.meridian_market import market_of
@@ -102,25 +102,37 @@ def dry_end(market: Market, liquidator: str, where: ProvingGround, clock: NextSe
 async def decide_once(market: Market, follower: Follower, clock: NextSecond, executor: Executor) -> list[Liquidation]:
     """One round of the real loop at the follower's head; what it handed to the executor."""
     planned = Planned(executor)
-    done = asyncio.Event()
+    round_done = asyncio.Event()
+    rows = market.rows
 
-    async def save(_head: Header, _rows: object) -> None:
-        done.set()
+    def ask_for_rows() -> Sequence[Row]:
+        round_done.set()  # The loop asks for what has changed at the end of each turn.
+        return rows()
 
-    loop = MarketLoop(market, follower.reader, clock, planned, NoDecisions(), lambda: WORTH, save)  # type: ignore[arg-type]
+    async def save(_head: Header, _rows: Sequence[Row]) -> None:
+        """Nothing is kept."""
+
+    loop = MarketLoop(
+        market,
+        follower.reader,
+        clock,
+        planned,  # type: ignore[arg-type]
+        NoDecisions(),
+        lambda: WORTH,
+        save,
+    )
     advance = await follower.follow()
     running = asyncio.create_task(loop.run(advance.head))
+    ended = asyncio.create_task(round_done.wait())
     await asyncio.sleep(0)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(market, "rows", ask_for_rows)
         loop.offer(replace(advance, logs=()))
-        async with asyncio.timeout(10):
-            while not loop.tally.rounds or loop.tally.decided < len(planned.items):
-                await asyncio.wait({running}, timeout=0.01)
-                if running.done():
-                    running.result()
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.wait({running, ended}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, ended):
+        task.cancel()
+    assert round_done.is_set(), running
+    await asyncio.gather(running, ended, return_exceptions=True)
     return planned.items
 
 
