@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from keeper.chain.anvil import find_anvil
+from keeper.chain.calls import PinnedReader
 from keeper.chain.configured import endpoints_of, lane_settings_of, liquidators_of
 from keeper.chain.fork import Call, Executed, Fork, GasPrice, open_fork
 from keeper.chain.gas import next_base_fee_wei
@@ -73,15 +74,18 @@ async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[A
     chain = settings.chains[wanted.chain]
     liquidators = liquidators_of(wanted.chain, chain)
     anvil = find_anvil(settings.fork.anvil)
-    async with Rpc(endpoints_of(chain), chain.chain_id) as rpc:
+    async with (
+        Rpc(endpoints_of(chain), chain.chain_id) as rpc,
+        open_fork(anvil, chain.endpoints, chain.chain_id) as fork,
+    ):
+        # The market is read from the node: a fork would fetch it slot by slot. What is moved is read from the fork.
         head = await head_of(rpc)
-    async with open_fork(anvil, chain.endpoints, chain.chain_id) as fork:
-        await fork.stand_at(head)
-        market = make_market(name, wanted, liquidators, None, PastLogs(fork.rpc))
+        market = make_market(name, wanted, liquidators, None, PastLogs(rpc))
         try:
-            await market.bootstrap(fork.reader, head)
+            await market.bootstrap(PinnedReader(rpc), head)
             await hear_prices(market, LISTEN_S)
             standing = nearest_of(market, _next(head), count)
+            await fork.stand_at(head)
             stage = stage_of(market, fork)
             ready = await stage.prepare(head)
         except KeeperError as error:
@@ -91,7 +95,15 @@ async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[A
         for reason, accounts in unassessable_of(market).items():
             yield Act(name, "", Result.FAILED, f"{accounts} accounts can't be assessed: {reason}")
         for _, account in standing:
-            yield await _act(cast, account)
+            try:
+                act = await _act(cast, account)
+            except ChainError as error:
+                raise ChainError(
+                    f"the fork to answer while {account} was rehearsed",
+                    error.came,
+                    "Anvil has ended, or the node behind it does not answer: run it again",
+                ) from None
+            yield act
 
 
 async def _act(cast: _Cast, account: str) -> Act:

@@ -39,9 +39,12 @@ def dry_run(
     settings = dry(load(config))
     secrets = logs.configure(settings.log.format, settings.log.level)
     record = DryRunRecord()
-    asyncio.run(app.run(settings, secrets, record=record, stop_after_s=length))
-    for made in report(settings, record):
-        console().print(made)
+    try:
+        asyncio.run(app.run(settings, secrets, record=record, stop_after_s=length))
+    finally:
+        # Also of a run that ended before its time: what it has shown, it has shown.
+        for made in report(settings, record):
+            console().print(made)
 
 
 def dry(settings: Settings) -> Settings:

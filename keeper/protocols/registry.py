@@ -136,7 +136,7 @@ class Stage(Protocol):
     """Moves a market's prices on a fork, for rehearsals."""
 
     async def prepare(self, head: Header) -> Header:
-        """Make the fork's prices ours, and read the market anew. The head at which it then stands."""
+        """Make the fork's prices ours. The head of the fork at which the market then stands."""
         ...
 
     async def move(self, trigger: Trigger, value: int, head: Header) -> Header:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from keeper.chain.fork import Executed, Fork
 from keeper.cli import app
 from keeper.devnet.anvil import Anvil, anvil_binary
 from keeper.devnet.daemon import LocalMarket, LocalVault, write_config
@@ -21,6 +24,7 @@ from keeper.devnet.deri_world import DeriWorld, all_kinds, full_pool, three_futu
 from keeper.devnet.meridian import Cohort, MeridianWorld, deploy_meridian
 from keeper.devnet.oracle_server import symbol_id
 from keeper.devnet.transactions import Transaction, send
+from keeper.errors import KeeperError
 from keeper.protocols.deri import gas as deri_gas
 from keeper.protocols.deri.state import Flavour
 from keeper.protocols.meridian import round as meridian_round
@@ -147,6 +151,23 @@ async def test_whoever_is_near_in_a_vault_is_liquidated_and_what_is_broken_is_na
     await devnet.confirm(await devnet.list_liquidator(devnet.liquidator, active=True))
     config.write_text(config.read_text().replace(devnet.vault.address, devnet.vault_utils.address))
     await fails(config, "vault")
+
+
+async def test_a_fork_that_dies_in_the_middle_is_a_sentence(
+    anvil: Anvil, deri: DeriDevnet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await qualify(deri)
+    execute = Fork.execute
+
+    async def dying(self: Fork, *arguments: Any, **options: Any) -> list[Executed]:
+        os.kill(self.pid, signal.SIGKILL)
+        return await execute(self, *arguments, **options)
+
+    monkeypatch.setattr(Fork, "execute", dying)
+    config = configured(tmp_path, anvil, local(deri), deri.liquidator_key)
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["rehearse", "--config", str(config)])
+    assert isinstance(result.exception, KeeperError)
+    assert "run it again" in str(result.exception)
 
 
 async def test_without_anvil_it_says_so(anvil: Anvil, deri: DeriDevnet, tmp_path: Path) -> None:

@@ -39,16 +39,17 @@ class DeriStage:
         self._base: dict[str, int] = {}
 
     async def prepare(self, head: Header) -> Header:
-        """Take over the signed oracles; the market is read anew on the fork. The head at which it then stands."""
+        """Take over the signed oracles. The head of the fork at which the market then stands."""
         state = self._market.state()
         self._base = {oracle_id: oracle.value for oracle_id, oracle in state.oracles.items()}
         ours = keccak(self._key.public_key.format(compressed=False)[1:])[-20:]
-        for oracle in state.oracles.values():
-            if oracle.kind is OracleKind.OFFCHAIN:
-                await self._replace_signer(oracle, ours)
+        signed = [oracle for oracle in state.oracles.values() if oracle.kind is OracleKind.OFFCHAIN]
+        for oracle in signed:
+            await self._replace_signer(oracle, ours)
         head = await self._fork.mine(head.timestamp + 1)
         self._market.prices = SignedPrices()
-        await self._market.bootstrap(self._fork.reader, head)
+        news = self._news([oracle.oracle_id for oracle in signed], head)
+        await self._market.apply(Advance(head, news), self._fork.reader)
         return head
 
     async def move(self, trigger: Trigger, value: int, head: Header) -> Header:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from keeper.chain.fork import Call, Fork, GasPrice
 from keeper.chain.stub import answering
 from keeper.errors import ProtocolError
-from keeper.model import Advance, Header
+from keeper.model import Advance, Header, Log
 from keeper.protocols.market import Trigger
+from keeper.protocols.meridian import events
 from keeper.protocols.meridian.market import MeridianMarket
 from keeper.protocols.meridian.reads import Batch, call_data
 
@@ -26,7 +27,7 @@ class MeridianStage:
         self._price_decimals: dict[str, int] = {}
 
     async def prepare(self, head: Header) -> Header:
-        """Switch the fast prices off, and read the market anew. The head at which it then stands."""
+        """Switch the fast prices off. The head of the fork at which the market then stands."""
         wiring = self._market.mirror.wiring
         batch = Batch()
         governor = batch.ask(wiring.price_feed, "gov()")
@@ -36,7 +37,10 @@ class MeridianStage:
         if wiring.secondary_feed is not None:
             await self._switch_off_fast_prices(wiring.price_feed, governor.address(), head)
         head = await self._fork.head()
-        await self._market.bootstrap(self._fork.reader, head)
+        # As if a right had changed: it has the settings read, and with them which feeds there are.
+        topics = (events.SET_LIQUIDATOR, bytes(32))
+        news = Log(wiring.vault, topics, bytes(32), head.number, head.hash, "0x" + "00" * 32, 0)
+        await self._market.apply(Advance(head, (news,)), self._fork.reader)
         return head
 
     async def move(self, trigger: Trigger, value: int, head: Header) -> Header:
