@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from keeper.chain.answers import text
-from keeper.chain.configured import endpoints_of
+from keeper.chain.configured import endpoints_of, native_price_of
 from keeper.chain.endpoint import redacted
 from keeper.chain.rpc import Rpc
 from keeper.doctor.findings import Finding, fault, fine, refused, warning
 from keeper.errors import ChainError, KeeperError
+from keeper.fixed import ONE
 from keeper.market_desk import MarketDesk, head_of, open_market
 from keeper.protocols.deri.market import DeriMarket
 from keeper.protocols.deri.price_server import TIMEOUT_S, UnusableError, ask, described, parse
@@ -20,7 +21,7 @@ from keeper.protocols.deri.readings import expires_at
 from keeper.protocols.deri.stake.account import read_stakes
 from keeper.protocols.deri.state import OracleKind, SymbolKind
 from keeper.protocols.meridian.market import MeridianMarket
-from keeper.protocols.registry import contract_of, figures_of
+from keeper.protocols.registry import contract_of, figures_of, unit_of, worth_of
 from keeper.settings import DeriSettings, MarketSettings, Mode, Settings
 
 
@@ -43,6 +44,7 @@ async def examine_market(name: str, settings: Settings) -> AsyncIterator[Finding
     try:
         async with open_market(settings, name, listen_s=0) as desk:
             yield fine(subject, f"{desk.market.accounts_watched()} accounts read at block {desk.head.number}")
+            yield await _native_price(desk)
             async for finding in _prices(desk):
                 yield finding
             async for finding in _rights(desk, settings.mode):
@@ -61,6 +63,16 @@ async def _code(name: str, wanted: MarketSettings, rpc: Rpc) -> AsyncIterator[Fi
             yield fine(subject, "it has code")
         else:
             yield fault(subject, f"there is no contract on chain {rpc.chain_id}", "correct the address or the chain")
+
+
+async def _native_price(desk: MarketDesk) -> Finding:
+    subject = f"market {desk.name} native coin"
+    price = native_price_of(desk.settings, worth_of(desk.settings).native_price_e18)
+    try:
+        await price.refresh(desk.rpc, desk.head.timestamp)
+    except ChainError as error:
+        return fault(subject, error.came, "check native_price_feed or native_price_oracle")
+    return fine(subject, f"worth {price.value_e18 / ONE:,.4f} {unit_of(desk.settings)}")
 
 
 async def _prices(desk: MarketDesk) -> AsyncIterator[Finding]:

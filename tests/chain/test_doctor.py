@@ -95,6 +95,8 @@ async def test_each_fault_of_the_configuration_is_named(tmp_path: Path) -> None:
         servers = f'price_servers = ["{deri.oracle.url}"]'
         await it.suffers("none is configured", "set price_servers", text=it.but(servers, ""))
         await it.suffers("max_fee_gwei", "nothing is sent", text=it.but("max_fee_gwei = 100", "max_fee_gwei = 0.001"))
+        feed = it.but("native_price_b0 = 300", f'native_price_b0 = 300\nnative_price_feed = "{deri.pool.address}"')
+        await it.suffers("native coin", "check native_price_feed", text=feed)
         poor = it.but("budget_per_hour = 10", "budget_per_hour = 0.0000001")
         await it.suffers("budget_per_hour does not pay", "raise gas.budget_per_hour", text=poor)
         rollup = it.but("tip_gwei = 1\n", 'tip_gwei = 1\ndata_fee = "arbitrum"\n')
