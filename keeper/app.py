@@ -41,6 +41,7 @@ from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import DecisionLog, MarketLoop
 from keeper.engine.recovery import rebuild, recover
+from keeper.engine.room import GasUse
 from keeper.errors import ChainError, KeeperError, StoreError
 from keeper.model import Header, LogFilter, Outcome
 from keeper.ops.logs import Secrets
@@ -51,6 +52,7 @@ from keeper.protocols.registry import contract_of, figures_of, listen, make_mark
 from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, urls_of
 from keeper.store.hold import hold
 from keeper.store.journal import Journal
+from keeper.store.ledger import gas_used
 from keeper.store.mirror import Identity, MirrorStore
 from keeper.views import Level
 
@@ -183,7 +185,10 @@ async def _work(settings: Settings, secrets: Secrets, record: DryRunRecord) -> N
             for name, wanted in settings.markets.items():
                 chain = chains[wanted.chain]
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
-                follower = _Follower(markets[name], wanted, chain, station.decisions(decisions), store, station)
+                gas_use = GasUse(await gas_used(journal.engine, name))
+                follower = _Follower(
+                    markets[name], wanted, chain, station.decisions(decisions), store, station, gas_use
+                )
                 tasks.create_task(follower.run(), name=f"{name}.heads")
                 tasks.create_task(_follow_price(name, follower.native_price, chain.rpc), name=f"{name}.native-price")
 
@@ -316,6 +321,7 @@ class _Follower:
         decisions: DecisionLog,
         store: MirrorStore,
         station: Station,
+        gas_use: GasUse,
     ) -> None:
         self._market = market
         self._chain = chain
@@ -332,6 +338,7 @@ class _Follower:
             self._worth,
             self._save,
             station.metrics.timed,
+            gas_use,
         )
         chain.loops[market.name] = self._loop
         chain.following[market.name] = self._heads

@@ -17,7 +17,8 @@ from typing import Protocol
 import structlog
 
 from keeper.engine.executors import Executor
-from keeper.engine.planner import FIRST_GAS_SHARE, Room, Skip, Terms, Withdrawal, decide
+from keeper.engine.planner import Skip, Terms, Withdrawal, decide
+from keeper.engine.room import GasUse, Room
 from keeper.errors import ChainError
 from keeper.model import (
     Advance,
@@ -95,6 +96,7 @@ class MarketLoop:
         worth: Callable[[], Worth],
         save: Save,
         timed: Timed = untimed,
+        gas_use: GasUse | None = None,
     ) -> None:
         self.market = market
         self.tally = Tally()
@@ -115,7 +117,7 @@ class MarketLoop:
         self._closed: set[str] = set()
         """Accounts that the chain shows closed by us while the lane still waits for the receipt."""
         self._told: dict[str, str] = {}
-        self._gas_share = FIRST_GAS_SHARE
+        self._gas_use = gas_use or GasUse()
         self._stopped_by = ""
 
     def offer(self, item: Advance | PriceTick) -> None:
@@ -129,7 +131,7 @@ class MarketLoop:
         elif outcome.state is OutcomeState.MINED:
             self.tally.mined += 1
             if outcome.gas_limit:
-                self._gas_share += (outcome.gas_used / outcome.gas_limit - self._gas_share) / GAS_SHARE_MEMORY
+                self._gas_use.saw(outcome.gas_limit, outcome.gas_used)
         elif outcome.state is OutcomeState.REVERTED:
             self.tally.reverted += 1
             self.tally.reverts[outcome.reason] += 1
@@ -244,7 +246,7 @@ class MarketLoop:
             in_flight=in_flight,
             call_data=lambda account: self._executor.call_data(self.market.name, account),
             held_back=_HeldBack(self._refuses(sender, window)),
-            room=Room(head.gas_limit, self._gas_share),
+            room=Room(head.gas_limit, self._gas_use),
             seen_ns=seen_ns,
             now_ns=time.perf_counter_ns,
         ):

@@ -10,43 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
+from keeper.engine.room import Room
 from keeper.model import Liquidation, Verdict, Window
 from keeper.protocols.market import Round
 
 _WEI = 10**18
-
-MISFITS = 8
-"""After so many liquidations that no longer fit, a block counts as full: the rest is not even looked at."""
-
-FIRST_GAS_SHARE = 0.5
-"""What of its gas limit a liquidation is taken to use before any of ours was mined: limits are made for the worst case,
-and about half of them is usual. Too much sent costs nothing: what does not fit comes first in the next block."""
-
-
-@dataclass(slots=True)
-class Room:
-    """What a block still takes. Owns the count of one round.
-
-    A block takes a transaction whose whole gas limit fits beside the gas that those before it really use.
-    """
-
-    gas: float
-    used_share: float = 1.0
-    """Of a gas limit, what is really used."""
-    misfits: int = 0
-
-    def take(self, gas_limit: int) -> None:
-        """Something with that limit goes into the block."""
-        self.gas -= gas_limit * self.used_share
-
-    def fits(self, gas_limit: int) -> bool:
-        """Whether something with that limit still goes in."""
-        self.misfits += gas_limit > self.gas
-        return gas_limit <= self.gas
-
-    @property
-    def full(self) -> bool:
-        return self.misfits >= MISFITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from keeper.chain.calls import PinnedReader
 from keeper.chain.gas import FeeRules, next_base_fee_wei
-from keeper.engine.planner import Room, Skip, Terms, decide
+from keeper.engine.planner import Skip, Terms, decide
+from keeper.engine.room import GasUse, Room
 from keeper.errors import ChainError
 from keeper.model import Advance, Block, Header, Liquidation, LogFilter, Verdict, Window
 from keeper.protocols.market import Market, Row, Worth
@@ -157,7 +158,7 @@ class Replay:
             window,
             terms,
             held_back=self._open,
-            room=Room(head.gas_limit),
+            room=Room(head.gas_limit, GasUse()),
             seen_ns=0,
             now_ns=lambda: 0,
         ):

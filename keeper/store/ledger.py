@@ -97,6 +97,20 @@ async def entries(engine: AsyncEngine, since: float = 0, limit: int | None = Non
     return [Entry(**dict(row._mapping) | {"state": OutcomeState(row.state)}) for row in rows]
 
 
+async def gas_used(engine: AsyncEngine, market: str, latest: int = 256) -> list[tuple[int, int]]:
+    """Gas limit and gas used of a market's latest mined liquidations, oldest first."""
+    query = (
+        select(intents.c.gas_limit, states.c.gas_used)
+        .join(states, states.c.intent_id == intents.c.id)
+        .where(intents.c.market == market, states.c.state == OutcomeState.MINED.value, states.c.gas_used > 0)
+        .order_by(states.c.id.desc())
+        .limit(latest)
+    )
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    return [(row.gas_limit, row.gas_used) for row in reversed(rows)]
+
+
 def totals(found: Sequence[Entry]) -> list[Totals]:
     """Entries added up by market, in alphabetical order."""
     return [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keeper.engine.planner import MISFITS, Room, Skip, Terms, Withdrawal, decide
+from keeper.engine.planner import Skip, Terms, Withdrawal, decide
+from keeper.engine.room import MISFITS, GasUse, Room
 from keeper.model import Assessment, Liquidation, Verdict, Window
 from keeper.protocols.market import ContractCall
 
 WINDOW = Window(number=7, earliest=100, latest=103)
+ALL_OF_IT = GasUse((limit, limit) for limit in (300_000, 400_000, 600_000, 700_000))
 TERMS = Terms(native_price_e18=300 * 10**18, min_profit_e18=0, fee_per_gas_wei=10**9)
 
 
@@ -47,7 +49,7 @@ def run(
     in_flight: Sequence[str] = (),
     held_back: Sequence[str] = (),
     gas: int = 30_000_000,
-    used_share: float = 1.0,
+    use: GasUse | None = None,
 ) -> list[Liquidation | Skip | Withdrawal]:
     return list(
         decide(
@@ -57,7 +59,7 @@ def run(
             terms,
             in_flight=in_flight,
             held_back=held_back,
-            room=Room(gas, used_share),
+            room=Room(gas, use or ALL_OF_IT),
             seen_ns=1,
             now_ns=lambda: 2,
         )
@@ -85,7 +87,7 @@ def test_the_most_valuable_goes_first_and_is_closed_in_the_round() -> None:
 
 def test_the_first_is_decided_before_the_second_is_assessed() -> None:
     round_ = FigureRound({"a": liquidatable(10), "b": liquidatable(30)})
-    decisions = decide("lite", round_, WINDOW, TERMS, room=Room(30_000_000), seen_ns=1, now_ns=lambda: 2)
+    decisions = decide("lite", round_, WINDOW, TERMS, room=Room(30_000_000, ALL_OF_IT), seen_ns=1, now_ns=lambda: 2)
     next(decisions)
     assert round_.closed == ["b"]
 
@@ -144,7 +146,7 @@ def test_gas_limits_stay_within_the_block_and_a_smaller_one_may_still_fit() -> N
 def test_a_block_is_filled_by_the_gas_that_is_really_used_not_by_limits() -> None:
     accounts = {f"{index:02}": liquidatable(99 - index, 600_000) for index in range(20)}
     # The fourth and later find 3 x 150,000 used and more, and need 600,000 beside it: 150,000 n + 600,000 <= 1,500,000.
-    assert len(names(run(FigureRound(accounts), gas=1_500_000, used_share=0.25))) == 7
+    assert len(names(run(FigureRound(accounts), gas=1_500_000, use=GasUse([(600_000, 150_000)])))) == 7
 
 
 def test_what_is_in_flight_takes_its_room_first() -> None:
@@ -170,7 +172,7 @@ def test_what_is_healthy_by_newer_prices_stays_on_its_way_by_its_own_and_the_res
             TERMS,
             in_flight=["a"],
             call_data=own.__getitem__,
-            room=Room(10**7),
+            room=Room(10**7, ALL_OF_IT),
             seen_ns=1,
             now_ns=lambda: 2,
         )
