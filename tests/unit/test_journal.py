@@ -13,7 +13,7 @@ import pytest
 from keeper.errors import StoreError
 from keeper.model import OutcomeState
 from keeper.store.journal import Intent, Journal, StateRow, TransactionRow
-from keeper.store.ledger import Totals, entries, totals
+from keeper.store.ledger import Totals, entries, gas_used, totals
 
 CHAIN = 31337
 US = "0x1111111111111111111111111111111111111111"
@@ -139,6 +139,17 @@ async def test_a_folder_that_can_t_be_made_is_refused(tmp_path: Path) -> None:
     path = await asyncio.to_thread(_write, tmp_path / "file", b"")
     with pytest.raises(StoreError, match="journal"):
         await Journal.open(path / "journal")
+
+
+async def test_the_ledger_knows_what_was_used_of_gas_limits(journal: Journal) -> None:
+    mined = [intent(journal, str(number)) for number in range(3)]
+    await journal.intend(mined, [signed(each, nonce) for nonce, each in enumerate(mined)])
+    for number, each in enumerate(mined):
+        journal.record(StateRow(each.id, OutcomeState.MINED, 1_000.0 + number, gas_used=100_000 + number))
+    await journal.drain()
+    limit = mined[0].gas_limit
+    assert await gas_used(journal.engine, mined[0].market, latest=2) == [(limit, 100_001), (limit, 100_002)]
+    assert await gas_used(journal.engine, "another") == []
 
 
 async def test_the_ledger_counts_each_decision_once(journal: Journal) -> None:
