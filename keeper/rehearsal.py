@@ -21,7 +21,7 @@ from keeper.errors import ChainError, KeeperError
 from keeper.market_desk import LISTEN_S, head_of, hear_prices
 from keeper.model import Header, Outcome, OutcomeState, Verdict, Window
 from keeper.protocols.market import Market, Trigger
-from keeper.protocols.registry import Stage, make_market, nearest_of, stage_of, triggers_of, unassessable_of
+from keeper.protocols.registry import Stage, figures_of, make_market, nearest_of, stage_of, triggers_of, unassessable_of
 from keeper.settings import ChainSettings, Settings
 
 BEYOND_PERCENT = 1
@@ -48,6 +48,7 @@ class Act:
     trigger: Trigger | None = None
     promised_b0: int = 0
     reward_b0: int = 0
+    reward_decimals: int = 18
     gas_limit: int = 0
     gas_used: int = 0
 
@@ -63,6 +64,7 @@ class _Cast:
     liquidator: str
     head: Header
     gas: GasPrice
+    reward_decimals: int
 
 
 async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[Act]:
@@ -91,7 +93,9 @@ async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[A
         except KeeperError as error:
             yield Act(name, "", Result.FAILED, str(error))
             return
-        cast = _Cast(name, market, stage, fork, liquidators[0], ready, _gas_price(chain, ready))
+        figures = figures_of(market)
+        decimals = figures.decimals if figures is not None else 18
+        cast = _Cast(name, market, stage, fork, liquidators[0], ready, _gas_price(chain, ready), decimals)
         for reason, accounts in unassessable_of(market).items():
             yield Act(name, "", Result.FAILED, f"{accounts} accounts can't be assessed: {reason}")
         for _, account in standing:
@@ -155,6 +159,7 @@ async def _bring_down(cast: _Cast, account: str, trigger: Trigger) -> Act:
         trigger=trigger,
         promised_b0=assessment.reward_b0,
         reward_b0=reward_b0,
+        reward_decimals=cast.reward_decimals,
         gas_limit=call.gas_limit,
         gas_used=executed.gas_used,
     )

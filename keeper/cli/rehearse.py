@@ -12,7 +12,7 @@ from rich.table import Table
 
 from keeper.cli.options import ConfigOption, JsonOption, MarketOption, console, quiet_settings
 from keeper.market_desk import chosen
-from keeper.protocols.registry import contract_of
+from keeper.protocols.registry import contract_of, unit_of
 from keeper.rehearsal import Act, Result, rehearse
 from keeper.settings import Settings
 
@@ -41,18 +41,21 @@ async def _rehearse(settings: Settings, names: list[str], count: int, *, show: b
     for name in names:
         acts = [act async for act in rehearse(settings, name, count)]
         if show:
-            console().print(table(name, contract_of(settings.markets[name]), acts))
+            console().print(table(name, contract_of(settings.markets[name]), unit_of(settings.markets[name]), acts))
         found += acts
     return found
 
 
-def table(name: str, contract: str, acts: list[Act]) -> Table:
+def table(name: str, contract: str, unit: str, acts: list[Act]) -> Table:
     """Passes and failures of one market, with reasons."""
     counts = Counter(act.result for act in acts)
     said = ", ".join(f"{counts[result]} {result.value}" for result in Result if counts[result]) or "nobody is there"
     made = Table(title=f"{name} ({contract}): {said}")
-    for heading in ("account", "result", "price moved", "reward", "gas of limit", "reason"):
-        made.add_column(heading, justify="right" if heading in ("reward", "gas of limit") else "left", overflow="fold")
+    for heading in ("account", "result", "price moved"):
+        made.add_column(heading)
+    made.add_column(f"reward {unit}", justify="right")
+    made.add_column("gas / limit", justify="right")
+    made.add_column("reason", overflow="fold")
     for act in acts:
         moved = f"{act.trigger.name} {act.trigger.percent:+.2f}%" if act.trigger else ""
         gas = f"{act.gas_used:,} / {act.gas_limit:,}" if act.gas_limit else ""
@@ -61,7 +64,7 @@ def table(name: str, contract: str, acts: list[Act]) -> Table:
             act.account if len(act.account) <= 14 else f"{act.account[:8]}…{act.account[-4:]}",
             f"[{style}]{act.result.value}[/{style}]",
             moved,
-            str(act.reward_b0) if act.reward_b0 else "",
+            f"{act.reward_b0 / 10**act.reward_decimals:,.4f}" if act.reward_b0 else "",
             gas,
             act.reason,
         )

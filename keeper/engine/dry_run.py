@@ -222,6 +222,7 @@ class DryRunExecutor:
             reason=result.reason or "dry run: tried on a fork, nothing was sent",
             transaction_hash=result.transaction_hash,
             block_number=number,
+            gas_limit=item.gas_limit,
             gas_used=result.gas_used,
             fee_wei=result.fee_wei + self.data_fee_wei(len(item.data)),
             logs=result.logs,

@@ -207,7 +207,7 @@ class Replay:
         assessment = self._market.round(window).assess(account)
         if assessment.verdict is Verdict.LIQUIDATABLE:
             return "the block had no room for it"
-        return assessment.reason or assessment.verdict.value
+        return f"at the prices known then: {assessment.reason or assessment.verdict.value}"
 
     async def _save(self, head: Header) -> None:
         rows = [*self._unsaved, Row(_ROW, "state", dump(self.findings))]
