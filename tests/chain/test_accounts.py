@@ -39,7 +39,6 @@ async def shown(config: Path) -> list[Any]:
 
 async def test_a_deri_account_falls_where_its_triggers_say_and_not_before(anvil: Anvil, tmp_path: Path) -> None:
     async with deri_market(anvil, all_kinds(24)) as deri:
-        await deri.push_prices()
         config = write_config(
             tmp_path, anvil.http_url, [LocalMarket("lite", deri.pool.address, deri.oracle.url)], deri.liquidator_key
         )
