@@ -343,6 +343,7 @@ class _Follower:
         chain.loops[market.name] = self._loop
         chain.following[market.name] = self._heads
         self._station = station
+        station.join(self._loop)
         self._unwritten: list[Row] = []
         self._saved = 0
         self._failing = False

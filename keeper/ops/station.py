@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from keeper import __version__
-from keeper.engine.loop import DecisionLog
+from keeper.engine.loop import DecisionLog, MarketLoop
 from keeper.errors import ConfigError, KeeperError
 from keeper.model import Outcome, OutcomeState
 from keeper.ops.alerts import Alerts, Message, courier, outbox
@@ -129,6 +129,11 @@ class Station:
     def watch(self, chains: Mapping[str, RunningChain]) -> None:
         """These are the chains, with their markets."""
         self._chains = chains
+
+    def join(self, loop: MarketLoop) -> None:
+        """A loop that is about to begin: a pause holds for it from its first decision on."""
+        if self._paused:
+            loop.stop_sending(PAUSED)
 
     def outcome(self, outcome: Outcome) -> None:
         """What became of a liquidation."""
