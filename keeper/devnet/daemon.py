@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeper.chain.eth_accounts import Account
+from keeper.devnet.anvil import anvil_binary
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of keystores that open nothing outside a local chain
 STOP_SECONDS = 10.0
@@ -102,6 +103,8 @@ def write_config(
         http,
         "[store]",
         'path = "keeper.sqlite"',
+        "[fork]",
+        f'anvil = "{anvil_binary()}"',
         "[chains.local]",
         f"chain_id = {chain_id}",
         f"endpoints = {endpoints}",

@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 Realised = Callable[[Outcome], int | None]
 """What a liquidation's logs say was paid, in raw units of the reward token; None: that can't be told."""
 
+CLOSE_S = 5.0
+"""A fork of a distant node may take longer over what it is asked; then it is not waited for."""
 DONE = "liquidated already in this dry run"
 
 
@@ -182,9 +184,13 @@ class DryRunExecutor:
         await self._fees.refresh()
 
     async def close(self) -> None:
-        """Finish what is being tried, and find out who was first where somebody was."""
+        """Finish what is being tried, if that is soon, and find out who was first where somebody was."""
         if self._worker is not None:
-            await self._worker
+            _, pending = await asyncio.wait({self._worker}, timeout=CLOSE_S)
+            if pending:
+                _log.warning("what was being tried is given up", count=len(self._waiting) or None)
+                self._worker.cancel()
+                await asyncio.gather(self._worker, return_exceptions=True)
         await self._ground.close()
         await self._look_up()
 

@@ -36,7 +36,6 @@ NEAR = 5
 
 def configured(folder: Path, node: Anvil, market: LocalMarket | LocalVault, key: bytes) -> Path:
     config = write_config(folder, node.http_url, [market], key)
-    config.write_text(f'{config.read_text()}\n[fork]\nanvil = "{anvil_binary()}"\n')
     (folder / "keystore.json").unlink()
     return config
 

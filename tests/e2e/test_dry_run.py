@@ -15,7 +15,7 @@ import pytest
 
 from keeper import app
 from keeper.cli.dry_run import dry, report
-from keeper.devnet.anvil import AnvilOptions, anvil_binary, run_anvil
+from keeper.devnet.anvil import AnvilOptions, run_anvil
 from keeper.devnet.daemon import LocalMarket, write_config
 from keeper.devnet.deri import DeriDevnet
 from keeper.devnet.deri_deploy import deri_market
@@ -34,7 +34,6 @@ async def place(folder: Path) -> AsyncIterator[tuple[DeriDevnet, Path]]:
     async with run_anvil(AnvilOptions(block_time=1)) as node, deri_market(node, WORLD) as market:
         local = LocalMarket("lite", market.pool.address, market.oracle.url)
         config = write_config(folder, node.http_url, [local], market.liquidator_key)
-        config.write_text(f'{config.read_text()}\n[fork]\nanvil = "{anvil_binary()}"\n')
         (folder / "keystore.json").unlink()
         (folder / "password").unlink()
         await market.confirm(await market.stake(market.liquidator, STAKE_DERI))
