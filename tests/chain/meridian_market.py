@@ -23,7 +23,7 @@ class NodeHistory:
 
     async def logs(self, wanted: LogFilter, first: int, head: Header) -> Sequence[Log]:
         params = cast("dict[str, Json]", filter_params(wanted))
-        bounds = {"fromBlock": hex(first), "toBlock": hex(head.number)}
+        bounds: dict[str, Json] = {"fromBlock": hex(first), "toBlock": hex(head.number)}
         return logs_of(await self._node.rpc("eth_getLogs", params | bounds))
 
 

@@ -60,7 +60,7 @@ class Shift:
             self.clock,
             self.sent,
             self.reasons,
-            Worth(300 * 10**18, 0),
+            lambda: Worth(300 * 10**18, 0),
             self._save,
         )
 
