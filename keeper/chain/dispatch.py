@@ -112,6 +112,11 @@ class Dispatch:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is under way: what is handed over now is the first of a burst."""
+        return not self._tasks
+
     async def head_start(self) -> None:
         """Let what was handed over reach its sockets before the loop is busy with signing again."""
         if self._tasks:

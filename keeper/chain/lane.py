@@ -33,7 +33,7 @@ The contract of its behaviour, clause by clause (tests are named after them):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -68,7 +68,7 @@ from keeper.store.journal import Intent, Journal
 log = structlog.get_logger(__name__)
 
 FIRST_CHUNK, NEXT_CHUNKS = 1, 16
-"""How many liquidations share a journal commit: the first goes alone, so that its bytes leave at once."""
+"""How many liquidations share a journal commit: the first of a burst goes alone, so that its bytes leave at once."""
 
 IDLE_LOOK_BLOCKS = 16
 """With nothing in flight, the wallet and the nonce are looked at every so many blocks."""
@@ -236,13 +236,14 @@ class Lane:
         Asks the node nothing. What can't be sent is told as ``SKIPPED`` with the reason; nothing is raised for it.
         """
         self._head = head if self._head is None or head.number >= self._head.number else self._head
-        wanted = [item for item in batch if self._claim(item, head)]
-        first, rest = wanted[:FIRST_CHUNK], wanted[FIRST_CHUNK:]
-        chunks = [first, *(rest[at : at + NEXT_CHUNKS] for at in range(0, len(rest), NEXT_CHUNKS))]
-        for chunk in filter(None, chunks):
+        unsure = self._settlement.unsure_of(head)
+        wanted = [item for item in batch if self._claim(item, head, unsure)]
+        first = FIRST_CHUNK if self._dispatch.quiet else 0
+        for chunk in filter(None, (wanted[:first], *_chunks(wanted[first:], NEXT_CHUNKS))):
+            starts = self._dispatch.quiet
             async with self._dispatch.turn:
                 await self._open(chunk, head)
-            if chunk is first and rest:
+            if starts:
                 await self._dispatch.head_start()
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
@@ -289,13 +290,11 @@ class Lane:
 
     # Submitting
 
-    def _claim(self, item: Liquidation, head: Header) -> bool:
+    def _claim(self, item: Liquidation, head: Header, unsure: Collection[tuple[str, str]]) -> bool:
         reason = "" if self._started else "not reconciled with the chain yet"
         reason = reason or ("the lane is closing" if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
-        if not reason and self._settlement.unsure_of(item.market, item.account, head):
-            reason = "whether a reorg undid its last liquidation is not known yet"
-        if not reason and self._settlement.unsure_of(item.market, item.account, head):
+        if not reason and (item.market, item.account) in unsure:
             reason = "whether a reorg undid its last liquidation is not known yet"
         if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
             reason = "too many transactions in flight"
@@ -431,6 +430,10 @@ class Lane:
             self._books.raise_alert("low-balance", f"the wallet {self.address} is below the configured least balance")
         else:
             self._books.clear_alert("low-balance")
+
+
+def _chunks(items: Sequence[Liquidation], size: int) -> list[Sequence[Liquidation]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 def _floor(slot: Slot) -> Fees | None:

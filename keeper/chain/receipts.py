@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eth_utils import keccak, to_checksum_address
+from eth_utils import keccak
 
 from keeper.chain.answers import Json, RpcError, fields, items, octets, quantity, text
+from keeper.chain.blocks import to_checksum_address
 from keeper.chain.reverts import error_data
 from keeper.chain.transport import Call
 from keeper.errors import ChainError

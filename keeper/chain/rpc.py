@@ -72,9 +72,13 @@ class Reply:
 class Broadcast:
     """A transaction that at least one endpoint accepted; ``replies`` grows as the others answer."""
 
-    transaction_hash: str
+    raw: bytes = field(repr=False)
     replies: list[Reply] = field(default_factory=list)
     _rest: Sequence[asyncio.Task[list[Reply]]] = field(default=(), repr=False)
+
+    @property
+    def transaction_hash(self) -> str:
+        return "0x" + keccak(self.raw).hex()
 
     @property
     def accepted(self) -> bool:
@@ -277,7 +281,7 @@ class Rpc:
         """
         tasks = [asyncio.create_task(self._send(link, raws, timeout_s)) for link in self.order()]
         told = asyncio.get_running_loop().create_future
-        sent = [(Broadcast("0x" + keccak(raw).hex(), [], tasks), told()) for raw in raws]
+        sent = [(Broadcast(raw, [], tasks), told()) for raw in raws]
         unheard = set(tasks)
 
         def heard(task: asyncio.Task[list[Reply]]) -> None:

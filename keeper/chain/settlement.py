@@ -64,18 +64,16 @@ class Settlement:
             self._reorged = True
         return self._reorged or bool(self._doubtful)
 
-    def unsure_of(self, market: str, account: str, head: Header) -> bool:
-        """Whether a liquidation of the account is mined, not final, and not yet looked for as of ``head``.
+    def unsure_of(self, head: Header) -> frozenset[tuple[str, str]]:
+        """Markets and accounts whose liquidation is mined, not final, and not yet looked for as of ``head``.
 
         An account that was liquidated a few blocks ago and is wanted again hints at a reorg, which the market may have
         seen before the lane has: what was mined may be in flight again.
         """
         if not self._reorged and self._last is not None and self._last.hash == head.hash:
-            return False
-        return any(
-            (intent.market, intent.account) == (market, account)
-            for intent in (ended.form.intent for ended in self._ended if ended.receipt.ok and not ended.form.cancels)
-        )
+            return frozenset()
+        mined = (ended.form.intent for ended in self._ended if ended.receipt.ok and not ended.form.cancels)
+        return frozenset((intent.market, intent.account) for intent in mined)
 
     async def look(self, head: Header) -> None:
         """Settle what the chain has decided. Raises ``ChainError`` if the node doesn't answer; nothing is lost then."""

@@ -9,6 +9,9 @@ The least is a bound that no plan can beat, worked out from the chain afterwards
   sum up to the allowance at most, and the last may be as large as it likes; so ``n`` blocks close at most ``n``
   allowances and the ``n`` largest volumes. ``K = price * alpha / L``; the largest ``L`` of the burst is taken.
 
+Before the crash a small dip takes a few accounts, so that the keeper knows, as it does in earnest, what a liquidation
+really uses of its gas limit.
+
 The bound is the larger of the two. That an account needs all of its symbols to pass in the same block, and that the
 keeper can't know a block's start before it has heard of it, is left out: the true least is higher.
 """
@@ -26,8 +29,8 @@ from keeper.devnet.deri_world import ONE, Cohort, DeriWorld, moved, three_future
 from scripts.demos.stage import percentile, read_ledger
 from scripts.storms.scene import OnChain, Scene, allowed, blocks, load, mined, scene, until
 
-CRASH = "-0.13"
-NEAR = (0.06, 0.10)
+DIP, FIRST, FIRST_TO_FALL = "-0.045", 40, (0.02, 0.04)
+CRASH, NEAR = "-0.13", (0.06, 0.10)
 SECONDS = 180.0
 BLOCK_GAS = 30_000_000
 
@@ -78,10 +81,14 @@ class Verdict:
 
 
 def world(accounts: int, liquidity_usd: int) -> DeriWorld:
-    """Longs near the edge, and a few calm accounts."""
+    """Longs near the edge, some very near, and a few calm accounts."""
     return replace(
         three_futures(accounts),
-        cohorts=(Cohort("near", accounts, 1, NEAR), Cohort("calm", 50, 1, (0.4, 0.6))),
+        cohorts=(
+            Cohort("first", FIRST, 1, FIRST_TO_FALL),
+            Cohort("near", accounts, 1, NEAR),
+            Cohort("calm", 50, 1, (0.4, 0.6)),
+        ),
         liquidity_usd=liquidity_usd,
         lock_seconds=1,
     )
@@ -94,20 +101,26 @@ async def storm(folder: Path, accounts: int, liquidity_usd: int) -> Verdict:
     async with scene(folder, wanted, options=options) as place:
         async with run_daemon(place.config) as daemon:
             await daemon.wait_for(allowed, 60)
+            place.market.oracle.move(moved(wanted.symbols, DIP))
+            await until(place.node, lambda: len(read_ledger(place.journal).blocks) >= FIRST, SECONDS)
+            first = len(read_ledger(place.journal).latencies_us)
             before = await blocks(place.node, 2)
             prices = moved(wanted.symbols, CRASH)
             place.market.oracle.move(prices)
             readings = await place.market.readings()
-            await until(place.node, lambda: len(read_ledger(place.journal).blocks) >= accounts, SECONDS)
+            await until(place.node, lambda: len(read_ledger(place.journal).blocks) >= FIRST + accounts, SECONDS)
             assert await daemon.stop() == 0, daemon.tail()
         # Asked only now, of the block before: a thousand questions to the node would have been in the keeper's way.
         weak = await place.market.liquidatable(tag=before, readings=readings)
-        return await _judge(place, weak, before, prices)
+        sent_us = read_ledger(place.journal).latencies_us[first:]
+        return await _judge(place, weak, before, prices, sent_us)
 
 
-async def _judge(place: Scene, weak: set[int], before: int, prices: dict[str, int]) -> Verdict:
+async def _judge(
+    place: Scene, weak: set[int], before: int, prices: dict[str, int], sent_us: tuple[int, ...]
+) -> Verdict:
     chain = await mined(place, [place.market.liquidator])
-    closes = [one for one in chain if one.ok and one.account is not None]
+    closes = [one for one in chain if one.ok and one.account in weak]
     last = max(one.block for one in closes)
     used = sum(one.gas_used for one in closes)
     return Verdict(
@@ -119,7 +132,7 @@ async def _judge(place: Scene, weak: set[int], before: int, prices: dict[str, in
         by_guard=await least_by_guard(place, closes, before, prices),
         gas_used=used,
         gas_limits=sum(one.gas_limit for one in closes),
-        sent_us=read_ledger(place.journal).latencies_us,
+        sent_us=sent_us,
         per_block=tuple(sum(one.block == number for one in closes) for number in range(before + 1, last + 1)),
     )
 
