@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keeper.chain.eth_accounts import Account
 from keeper.devnet.anvil import anvil_binary
+from keeper.errors import ConfigError
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of keystores that open nothing outside a local chain
 STOP_SECONDS = 10.0
@@ -103,8 +104,7 @@ def write_config(
         http,
         "[store]",
         'path = "keeper.sqlite"',
-        "[fork]",
-        f'anvil = "{anvil_binary()}"',
+        *_fork_lines(),
         "[chains.local]",
         f"chain_id = {chain_id}",
         f"endpoints = {endpoints}",
@@ -121,6 +121,14 @@ def write_config(
     path = folder / "keeper.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _fork_lines() -> list[str]:
+    """Where the keeper finds an Anvil for forks of its own; nothing where the chain is a container's and there is none."""
+    try:
+        return ["[fork]", f'anvil = "{anvil_binary()}"']
+    except ConfigError:
+        return []
 
 
 class Daemon:
