@@ -43,11 +43,11 @@ from keeper.engine.loop import DecisionLog, MarketLoop
 from keeper.engine.recovery import rebuild, recover
 from keeper.engine.room import GasUse
 from keeper.errors import ChainError, KeeperError, StoreError
-from keeper.model import Header, LogFilter, Outcome
+from keeper.model import Header, LogFilter, Outcome, Row
 from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
 from keeper.ops.station import Station
-from keeper.protocols.market import Market, Row, Worth
+from keeper.protocols.market import Market, Worth
 from keeper.protocols.registry import contract_of, figures_of, listen, make_market, worth_of
 from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, urls_of
 from keeper.store.hold import hold

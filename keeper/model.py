@@ -72,6 +72,16 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a mirror for the store: opaque to everybody but the market that wrote it."""
+
+    kind: str
+    key: str
+    payload: bytes | None
+    """None deletes the row."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadCall:
     """One ``eth_call`` to be batched with others."""
 

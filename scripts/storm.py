@@ -15,7 +15,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.storms import burst, kills
+from scripts.storms import burst, kills, stuck
 from scripts.storms.scene import show
 
 
@@ -37,6 +37,7 @@ def main() -> int:
     bursting = storms.add_parser("burst", help="a thousand accounts at once, against the least number of blocks")
     bursting.add_argument("--accounts", type=int, default=1000)
     bursting.add_argument("--liquidity", type=int, default=100_000_000, help="the pool's, in USD; less binds the guard")
+    storms.add_parser("stuck", help="the base fee times five while transactions are in flight")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keeper-storm-") as name:
         return asyncio.run(_play(chosen, Path(name)))
@@ -47,6 +48,8 @@ async def _play(chosen: argparse.Namespace, folder: Path) -> int:
     match chosen.storm:
         case "kills":
             verdict = await kills.storm(folder, chosen.count, chosen.seed)
+        case "stuck":
+            verdict = await stuck.storm(folder)
         case _:
             verdict = await burst.storm(folder, chosen.accounts, chosen.liquidity)
     show(verdict.figures())

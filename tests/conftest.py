@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog
 
 import keeper.chain.eth_accounts  # noqa: F401 - before any test imports web3: it keeps the recursion limit as it is
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 
 StartAnvil = Callable[[AnvilOptions], Awaitable[Anvil]]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A command under test sets the process's logging up; the next test starts with the usual one."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

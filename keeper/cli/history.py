@@ -20,8 +20,7 @@ from rich.table import Table
 
 from keeper.cli.options import ConfigOption, MarketOption, quiet_settings
 from keeper.errors import ConfigError, StoreError
-from keeper.model import OutcomeState
-from keeper.protocols.market import Row
+from keeper.model import OutcomeState, Row
 from keeper.protocols.registry import reward_unit, worth_of
 from keeper.settings import Settings
 from keeper.store.db import open_engine

@@ -29,11 +29,12 @@ from keeper.model import (
     OutcomeState,
     PriceTick,
     Reader,
+    Row,
     Timed,
     Window,
     untimed,
 )
-from keeper.protocols.market import Market, Row, Worth
+from keeper.protocols.market import Market, Worth
 
 _log = structlog.get_logger(__name__)
 

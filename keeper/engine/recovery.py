@@ -10,8 +10,7 @@ import structlog
 
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.errors import ChainError, StoreError
-from keeper.model import Advance, Header, LogFilter, Reader
-from keeper.protocols.market import Row
+from keeper.model import Advance, Header, LogFilter, Reader, Row
 from keeper.store.mirror import MirrorStore
 
 log = structlog.get_logger(__name__)

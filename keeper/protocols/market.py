@@ -6,7 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from keeper.model import Advance, Assessment, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Window
+from keeper.model import (
+    Advance,
+    Assessment,
+    Eligibility,
+    Header,
+    Log,
+    LogFilter,
+    Outcome,
+    PriceTick,
+    Reader,
+    Row,
+    Window,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +28,6 @@ class ContractCall:
     to: str
     data: bytes
     gas_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a mirror for the store: opaque to everybody but the market that wrote it."""
-
-    kind: str
-    key: str
-    payload: bytes | None
-    """None deletes the row."""
 
 
 @dataclass(frozen=True, slots=True)

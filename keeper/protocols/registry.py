@@ -12,7 +12,7 @@ from typing import Protocol
 
 from keeper.chain.fork import Fork
 from keeper.errors import ConfigError
-from keeper.model import Header, History, Log, Window
+from keeper.model import Header, History, Log, Row, Window
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri import triggers as deri_triggers
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
@@ -22,7 +22,7 @@ from keeper.protocols.deri.shadow import Simulator
 from keeper.protocols.deri.staging import DeriStage
 from keeper.protocols.deri.stake.watch import Alert as StakeAlert
 from keeper.protocols.deri.state import OracleKind, PoolState
-from keeper.protocols.market import Market, Row, Trigger, Worth
+from keeper.protocols.market import Market, Trigger, Worth
 from keeper.protocols.meridian import events as meridian_events
 from keeper.protocols.meridian import figures as meridian_figures
 from keeper.protocols.meridian import standing as meridian_standing

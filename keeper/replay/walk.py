@@ -15,8 +15,8 @@ from keeper.chain.gas import FeeRules, next_base_fee_wei
 from keeper.engine.planner import Skip, Terms, decide
 from keeper.engine.room import GasUse, Room
 from keeper.errors import ChainError
-from keeper.model import Advance, Block, Header, Liquidation, LogFilter, Verdict, Window
-from keeper.protocols.market import Market, Row, Worth
+from keeper.model import Advance, Block, Header, Liquidation, LogFilter, Row, Verdict, Window
+from keeper.protocols.market import Market, Worth
 from keeper.protocols.registry import is_liquidation, past_prices_of
 from keeper.replay.findings import Finding, Ours, Theirs, dump, load
 from keeper.replay.history import STRETCH, History, pruned

@@ -21,8 +21,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keeper.errors import StoreError
-from keeper.model import Block, Header, Log
-from keeper.protocols.market import Row
+from keeper.model import Block, Header, Log, Row
 from keeper.store.db import open_engine
 
 log = structlog.get_logger(__name__)

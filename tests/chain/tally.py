@@ -15,8 +15,7 @@ from keeper.devnet.artifacts import load_artifact
 from keeper.devnet.rpc import DevNode
 from keeper.devnet.transactions import Transaction, confirm, created_address, next_nonces, send
 from keeper.errors import ChainError, StoreError
-from keeper.model import Advance, Header, LogFilter, ReadCall, Reader
-from keeper.protocols.market import Row
+from keeper.model import Advance, Header, LogFilter, ReadCall, Reader, Row
 
 _GETTERS = {"branchCount": "", "count": "", "branches": "uint256", "accounts": "uint256", "values": "address"}
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from eth_account import Account
 from typer.testing import CliRunner
 
+from keeper.chain.eth_accounts import Account
 from keeper.cli import app
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
 from keeper.devnet.daemon import LocalMarket, LocalVault, write_config

@@ -34,10 +34,10 @@ from keeper.engine.executors import Executor
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import MarketLoop
 from keeper.errors import ChainError, ConfigError
-from keeper.model import Header, Liquidation, Outcome, OutcomeState, Window
+from keeper.model import Header, Liquidation, Outcome, OutcomeState, Row, Window
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.price_server import Record
-from keeper.protocols.market import Market, Row, Worth
+from keeper.protocols.market import Market, Worth
 from keeper.store.journal import Journal
 from tests.chain.following import Follower, following
 from tests.chain.meridian_market import market_of

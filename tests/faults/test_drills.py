@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from eth_account import Account
 from eth_utils.crypto import keccak
 
+from keeper.chain.eth_accounts import Account
 from keeper.devnet.deri_world import account_key, moved
 from tests.e2e.operated import STAKE_DERI, WORLD, Operated, operated
 

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import ChainError, ProtocolError, StoreError
+from keeper.model import Row
 from keeper.protocols.deri import abi
 from keeper.protocols.deri.mirror import YOUNG_BLOCKS, Mirror
 from keeper.protocols.deri.state import (
@@ -24,7 +25,6 @@ from keeper.protocols.deri.state import (
     VaultState,
 )
 from keeper.protocols.deri.vault import liquidity
-from keeper.protocols.market import Row
 from tests.unit.deri_contracts import (
     MANAGER,
     ORACLE_MANAGER,

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 
-import pytest
 import structlog
 
 from keeper.ops.logs import Secrets, configure
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def test_a_secret_is_masked_wherever_it_stands() -> None:

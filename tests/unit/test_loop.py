@@ -20,10 +20,11 @@ from keeper.model import (
     OutcomeState,
     PriceTick,
     Reader,
+    Row,
     Verdict,
     Window,
 )
-from keeper.protocols.market import ContractCall, Round, Row, Worth
+from keeper.protocols.market import ContractCall, Round, Worth
 
 SENDER = "0x" + "11" * 20
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from keeper.errors import StoreError
-from keeper.model import Block, Header, Log
-from keeper.protocols.market import Row
+from keeper.model import Block, Header, Log, Row
 from keeper.store.mirror import Identity, MirrorStore
 
 MINE = Identity(56, "deri-bnb", "0xPool")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from keeper.engine.loop import MarketLoop
-from keeper.model import Advance, Eligibility, Header, Liquidation, Window
-from keeper.protocols.market import Row, Worth
+from keeper.model import Advance, Eligibility, Header, Liquidation, Row, Window
+from keeper.protocols.market import Worth
 from tests.unit.test_loop import Figures, NoReads, Reasons, Sent, header
 
 FIRST, SECOND = ("0x" + digit * 40 for digit in "12")

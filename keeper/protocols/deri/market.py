@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import structlog
 
-from keeper.model import Advance, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Window
+from keeper.model import Advance, Eligibility, Header, Log, LogFilter, Outcome, PriceTick, Reader, Row, Window
 from keeper.protocols.deri import abi, privileger
 from keeper.protocols.deri.book import Book
 from keeper.protocols.deri.distance import Distance, Distances, distances, nearest
@@ -23,7 +23,6 @@ from keeper.protocols.deri.round import DeriRound, with_readings
 from keeper.protocols.deri.shadow import Shadow, Simulator
 from keeper.protocols.deri.stake.watch import StakeWatch
 from keeper.protocols.deri.state import MarketState
-from keeper.protocols.market import Row
 
 _log = structlog.get_logger(__name__)
 

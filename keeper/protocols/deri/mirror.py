@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from keeper.errors import ProtocolError, StoreError
-from keeper.model import Advance, Header, LogFilter, Reader
+from keeper.model import Advance, Header, LogFilter, Reader, Row
 from keeper.protocols.deri import records, rows, update
 from keeper.protocols.deri.dirty import Dirty, Index
 from keeper.protocols.deri.plans import OracleRead, T, Wiring, run, together
@@ -33,7 +33,6 @@ from keeper.protocols.deri.state import (
 )
 from keeper.protocols.deri.sums import Sums
 from keeper.protocols.deri.update import Update
-from keeper.protocols.market import Row
 
 _log = structlog.get_logger(__name__)
 

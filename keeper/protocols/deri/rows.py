@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 from keeper.errors import StoreError
+from keeper.model import Row
 from keeper.protocols.deri.plans import OracleRead, Wiring
 from keeper.protocols.deri.state import (
     AccountState,
@@ -30,7 +31,6 @@ from keeper.protocols.deri.state import (
     VaultMarket,
     VaultState,
 )
-from keeper.protocols.market import Row
 
 SCHEMA = 1
 

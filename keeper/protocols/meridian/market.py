@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from keeper.model import Advance, Eligibility, Header, History, Log, LogFilter, Outcome, PriceTick, Reader, Window
-from keeper.protocols.market import Row
+from keeper.model import Advance, Eligibility, Header, History, Log, LogFilter, Outcome, PriceTick, Reader, Row, Window
 from keeper.protocols.meridian import events
 from keeper.protocols.meridian.liquidation import usd_for
 from keeper.protocols.meridian.mirror import Mirror

@@ -16,8 +16,7 @@ from typing import TypeVar
 import structlog
 
 from keeper.errors import ProtocolError, StoreError
-from keeper.model import Advance, Header, History, LogFilter, Reader
-from keeper.protocols.market import Row
+from keeper.model import Advance, Header, History, LogFilter, Reader, Row
 from keeper.protocols.meridian import events
 from keeper.protocols.meridian.book import Book
 from keeper.protocols.meridian.feeds import Feeds
