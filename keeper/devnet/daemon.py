@@ -124,7 +124,7 @@ def write_config(
 
 
 def _fork_lines() -> list[str]:
-    """Where the keeper finds an Anvil for forks of its own; nothing where the chain is a container's and there is none."""
+    """Where the keeper finds an Anvil for forks of its own; nothing where there is none (a container's chain)."""
     try:
         return ["[fork]", f'anvil = "{anvil_binary()}"']
     except ConfigError:
