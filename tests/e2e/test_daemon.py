@@ -103,6 +103,7 @@ async def test_it_liquidates_what_a_price_move_makes_liquidatable_and_the_chain_
         for account in await here.market.accounts(sorted(weak)):
             assert account.amount_b0 == 0
             assert account.active_symbols == ()
+        assert not [seen for seen in daemon.events if str(seen.get("event")).endswith("-changed")], daemon.tail()
         said = daemon.tail(10**6)
         assert PASSWORD not in said
         assert here.market.liquidator_key.hex() not in said

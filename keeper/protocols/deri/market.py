@@ -92,6 +92,8 @@ class DeriMarket:
         self._polled_to = 0
         self._ages: dict[str, Age] = {}
         self._blocked: dict[str, str] = {}
+        self._read_at = 0
+        """The block at which everything was read from the chain; 0 if it came from the store."""
         self._log = _log.bind(market=config.name)
 
     # The mirror
@@ -99,6 +101,7 @@ class DeriMarket:
     async def bootstrap(self, reader: Reader, head: Header) -> None:
         """Read everything at ``head``. Raises ``ProtocolError`` if the contracts are not what they should be."""
         await self.mirror.bootstrap(reader, head)
+        self._read_at = head.number
         self._follow(Changes(everything=True))
         self._follow_stakes((), reader)
         self.shadow.notice(reader)
@@ -294,4 +297,6 @@ class DeriMarket:
         self._blocked = blocked
 
     def _follow_stakes(self, logs: Sequence[Log], reader: Reader) -> None:
-        self.stakes.observe(self.mirror.head, self.mirror.wiring, self.mirror.state.privileger, logs, reader)
+        # Looking back over blocks that were read whole, a new log filter finds the upgrades of long ago.
+        news = [log for log in logs if log.block_number > self._read_at]
+        self.stakes.observe(self.mirror.head, self.mirror.wiring, self.mirror.state.privileger, news, reader)
