@@ -31,6 +31,7 @@ from keeper.chain.fee_watch import FeeWatch
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.lane import Lane
 from keeper.chain.logs import PastLogs
+from keeper.chain.mempool import Waiting, watch
 from keeper.chain.native_price import FixedPrice, NativePrice
 from keeper.chain.proving import FirstThatWorks, ForkGround, SimulatedGround
 from keeper.chain.relay import PublicRelay, Relay
@@ -48,7 +49,7 @@ from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
 from keeper.ops.station import Station
 from keeper.protocols.market import Market, Worth
-from keeper.protocols.registry import contract_of, figures_of, listen, make_market, worth_of
+from keeper.protocols.registry import account_of_call, contract_of, figures_of, listen, make_market, worth_of
 from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, urls_of
 from keeper.store.hold import hold
 from keeper.store.journal import Journal
@@ -182,6 +183,7 @@ async def _work(settings: Settings, secrets: Secrets, record: DryRunRecord) -> N
         async with asyncio.TaskGroup() as tasks:
             for chain in chains.values():
                 tasks.create_task(chain.tend(), name=f"{chain.name}.lanes")
+                tasks.create_task(_watch_mempool(chain, settings.markets), name=f"{chain.name}.mempool")
             for name, wanted in settings.markets.items():
                 chain = chains[wanted.chain]
                 store = await _open_mirror(name, wanted, chain, settings.store.path, stack)
@@ -251,6 +253,21 @@ async def _lanes(
         await lane.start(chain.head)
         lanes.append(lane)
     return LiveExecutor(lanes)
+
+
+async def _watch_mempool(chain: Chain, wanted: Mapping[str, MarketSettings]) -> None:
+    """Tell the lanes of others' liquidations that wait to be mined, where that is wanted."""
+    executor = chain.executor
+    if not chain.settings.watch_mempool or not isinstance(executor, LiveExecutor):
+        return
+    markets = {contract_of(market): (name, market) for name, market in wanted.items() if market.chain == chain.name}
+
+    def tell(waiting: Waiting) -> None:
+        name, market = markets[waiting.to]
+        if (account := account_of_call(market, waiting.data)) is not None:
+            executor.rival_seen(name, account, waiting.hash, waiting.fees)
+
+    await watch(chain.rpc, markets, tell)
 
 
 async def _relays(chain: Chain, wanted: Mapping[str, MarketSettings], stack: AsyncExitStack) -> dict[str, Relay]:

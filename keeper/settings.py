@@ -117,6 +117,9 @@ class ChainSettings(_Section):
     signers: tuple[SignerSettings, ...] = ()
     liquidator: Address | None = None
     """Whose place dry-run and observe take when no signer is configured."""
+    watch_mempool: bool = False
+    """See liquidations of others that wait to be mined, and leave what is theirs. Asks a websocket endpoint for every
+    pending transaction: cheap on a node of one's own, dear at a provider."""
     archive: Endpoint | None = Field(default=None, repr=False)
     """A node that keeps the state of past blocks, for `keeper replay`; None: the endpoints are tried."""
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.storms import burst, kills, stuck
+from scripts.storms import burst, kills, rival, stuck
 from scripts.storms.scene import show
 
 
@@ -37,6 +37,10 @@ def main() -> int:
     bursting = storms.add_parser("burst", help="a thousand accounts at once, against the least number of blocks")
     bursting.add_argument("--accounts", type=int, default=1000)
     bursting.add_argument("--liquidity", type=int, default=100_000_000, help="the pool's, in USD; less binds the guard")
+    racing = storms.add_parser("rival", help="a second liquidator takes half of the accounts in the same blocks")
+    racing.add_argument("--accounts", type=int, default=600)
+    racing.add_argument("--seed", type=int, default=1)
+    racing.add_argument("--blind", action="store_true", help="the keeper does not watch the mempool")
     storms.add_parser("stuck", help="the base fee times five while transactions are in flight")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keeper-storm-") as name:
@@ -48,6 +52,8 @@ async def _play(chosen: argparse.Namespace, folder: Path) -> int:
     match chosen.storm:
         case "kills":
             verdict = await kills.storm(folder, chosen.count, chosen.seed)
+        case "rival":
+            verdict = await rival.storm(folder, chosen.accounts, chosen.seed, watched=not chosen.blind)
         case "stuck":
             verdict = await stuck.storm(folder)
         case _:

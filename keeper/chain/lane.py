@@ -17,7 +17,8 @@ The contract of its behaviour, clause by clause (tests are named after them):
     ``gas.next_fees``: at least 12.5% dearer than anything ever offered at that nonce, never above the ceiling.
  7. Withdrawal. A transaction that became useless gives its nonce to the next liquidation, or is cancelled by a transfer
     to ourselves where that is cheaper than letting it revert. A liquidation that has to come behind what is in flight
-    takes no nonce before it.
+    takes no nonce before it. What a
+    rival's transaction, seen waiting, will come before is cancelled at once, once for an account.
  8. Nothing stands in the way. A transaction whose ceiling no longer reaches the market is cancelled when it blocks
     others behind it; gaps between nonces are filled.
  9. ``nonce too low`` is a question, not an answer: the chain is asked for the count and the receipts. A nonce used by a
@@ -51,13 +52,14 @@ from keeper.chain.gas import (
     bumped,
     next_base_fee_wei,
 )
+from keeper.chain.mending import AHEAD, Mending
 from keeper.chain.mending import LaneSettings as LaneSettings
-from keeper.chain.mending import Mending
 from keeper.chain.nonces import Nonces, Slot
 from keeper.chain.receipts import Node
 from keeper.chain.recovery import recover
 from keeper.chain.relay import Relay
 from keeper.chain.reverts import RULES, Action, Pauses, Rule
+from keeper.chain.rivals import Rivals
 from keeper.chain.settlement import Settlement
 from keeper.chain.signer import Signer
 from keeper.chain.transaction import Fees
@@ -134,6 +136,8 @@ class Lane:
         self._data_fee = data_fee or NoDataFee()
         self._fee_watch = FeeWatch(node, settings.fees, self._data_fee)
         self._relays = relays or {}
+        self._rivals = Rivals()
+        self._conceding = False
         self._losses: dict[str, int] = {}
         self._outcomes = outcomes
         self._unaffordable_wei = 0
@@ -169,7 +173,7 @@ class Lane:
 
     def held_back(self, market: str, account: str, number: int) -> str:
         """Why the account would be refused for block ``number``; empty if it would not."""
-        return self._books.refusal(market, account, number)
+        return self._books.refusal(market, account, number) or self._behind_a_rival(market, account)
 
     def resume(self, market: str, account: str) -> None:
         """The operator looked at a stopped account: let it be liquidated again."""
@@ -256,6 +260,21 @@ class Lane:
                 slot.useless, slot.useless_since = reason, self._head.number if self._head else 0
                 log.info("lane.withdrawn", market=market, account=account, nonce=slot.nonce, reason=reason)
 
+    def rival_seen(self, market: str, account: str, fees: Fees) -> None:
+        """Somebody else's liquidation of an account waits to be mined with these fees (clause 7)."""
+        if self._head is None:
+            return
+        self._rivals.saw(market, account, fees, self._head.number)
+        if self._books.holds(market, account) and not self._conceding:
+            self._conceding = True
+            self._dispatch.spawn(self._concede())
+
+    async def _concede(self) -> None:
+        async with self._dispatch.turn:
+            self._conceding = False
+            if self._head is not None and not self._closing:
+                await self._mending.concede(self._head, self._market(self._head), self._losses, self._rivals)
+
     def lost(self, market: str) -> None:
         """A competitor was first; the profit-share policy bids more until a liquidation of ours is mined."""
         self._losses[market] = self._losses.get(market, 0) + 1
@@ -263,6 +282,7 @@ class Lane:
     async def on_head(self, head: Header) -> None:
         """Settle what was mined, then replace, cancel, send again and fill gaps as the new head asks for."""
         self._head = head
+        self._rivals.follow(head.number)
         self._books.read_rewards()
         self._reconsider()
         doubts = self._settlement.follow(head)
@@ -294,6 +314,7 @@ class Lane:
         reason = "" if self._started else "not reconciled with the chain yet"
         reason = reason or ("the lane is closing" if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
+        reason = reason or self._behind_a_rival(item.market, item.account)
         if not reason and (item.market, item.account) in unsure:
             reason = "whether a reorg undid its last liquidation is not known yet"
         if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
@@ -303,6 +324,13 @@ class Lane:
             return False
         self._books.claim(item.market, item.account)
         return True
+
+    def _behind_a_rival(self, market: str, account: str) -> str:
+        if self._head is None or not self._rivals.ahead_of(
+            market, account, self.fee_per_gas_wei(self._head), self._market(self._head).base_fee_wei or 0
+        ):
+            return ""
+        return AHEAD
 
     async def _open(self, items: Sequence[Liquidation], head: Header) -> None:
         """Price, sign, journal and hand over one chunk; whoever calls has the turn."""

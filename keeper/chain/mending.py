@@ -10,9 +10,10 @@ import structlog
 from keeper.chain.books import Books
 from keeper.chain.budget import Budget, Limits
 from keeper.chain.dispatch import Dispatch, Draft
-from keeper.chain.gas import ETHEREUM, FeeMarket, FeeRules, FeeSettings
+from keeper.chain.gas import ETHEREUM, FeeMarket, FeeRules, FeeSettings, cheaper_to_cancel
 from keeper.chain.nonces import Nonces, Slot
 from keeper.chain.receipts import Node, tally
+from keeper.chain.rivals import Rivals
 from keeper.chain.settlement import Settlement
 from keeper.chain.tending import Circumstances, Step, cancellation, tend
 from keeper.chain.transaction import Fees
@@ -21,6 +22,7 @@ from keeper.store.journal import Intent, Journal
 
 log = structlog.get_logger(__name__)
 
+AHEAD = "somebody else's liquidation will be mined before"
 FILLABLE_GAP = 16
 """A wider gap than this is no gap: the node had told a wrong count."""
 
@@ -95,6 +97,20 @@ class Mending:
                 # Too dear to cancel: what stands there may be mined after all, and the others behind it with it.
                 again.append(slot)
         self._dispatch.again(again, head.number)
+        await self._dispatch.send(drafts, head.number)
+
+    async def concede(self, head: Header, market: FeeMarket, losses: Mapping[str, int], rivals: Rivals) -> None:
+        """Cancel at once what a rival's waiting transaction will come before; whoever calls has the turn."""
+        base_fee_wei = market.base_fee_wei or 0
+        drafts: list[Draft] = []
+        for slot in self._nonces.live():
+            form, intent = slot.current, slot.current.intent
+            price_wei = form.fees.price_at(base_fee_wei)
+            if form.cancels or not rivals.ahead_of(intent.market, intent.account, price_wei, base_fee_wei):
+                continue
+            fees = cancellation(slot, self._around(head, market, losses, slot, 0))
+            if fees and cheaper_to_cancel(form.fees, form.gas_limit, fees, base_fee_wei):
+                drafts.append(Draft(slot, intent, fees, cancels=True, reason=f"cancelled: {AHEAD}"))
         await self._dispatch.send(drafts, head.number)
 
     def _around(

@@ -88,11 +88,13 @@ def write_config(
     extra: str = "",
     gas: str = "",
     market_extra: str = "",
+    chain_extra: str = "",
     http: str = "port = 0",
 ) -> Path:
     """A complete configuration for a local chain in ``folder``; the file's path.
 
-    ``extra`` goes to the top, ``gas`` and ``http`` into their sections, ``market_extra`` into every market's.
+    ``extra`` goes to the top, ``gas``, ``chain_extra`` and ``http`` into their sections, ``market_extra`` into every
+    market's.
     """
     keystore, password = write_keystore(folder, key)
     endpoints = f'["{rpc_url.replace("http", "ws", 1)}", "{rpc_url}"]'
@@ -109,6 +111,7 @@ def write_config(
         f"chain_id = {chain_id}",
         f"endpoints = {endpoints}",
         "requests_per_second = 2000",
+        chain_extra,
         "[chains.local.gas]",
         gas or "tip_gwei = 1\nmax_fee_gwei = 100\nbudget_per_hour = 10\nbudget_per_day = 10",
         "[[chains.local.signers]]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from keeper.chain.lane import Lane
+from keeper.chain.transaction import Fees
 from keeper.model import Header, Liquidation
 
 
@@ -48,6 +49,12 @@ class LiveExecutor:
                 lane.withdraw(market, account, "somebody else was first")
                 lane.lost(market)
         return False
+
+    def rival_seen(self, market: str, account: str, transaction_hash: str, fees: Fees) -> None:
+        """A liquidation of the account waits to be mined; unless it is one of ours, somebody else's."""
+        if not any(lane.sent(transaction_hash) for lane in self.lanes):
+            for lane in self.lanes:
+                lane.rival_seen(market, account, fees)
 
     async def on_head(self, head: Header) -> None:
         for lane in self._lanes.values():

@@ -15,6 +15,7 @@ from keeper.errors import ConfigError
 from keeper.model import Header, History, Log, Row, Window
 from keeper.protocols.deri import figures as deri_figures
 from keeper.protocols.deri import triggers as deri_triggers
+from keeper.protocols.deri.abi import liquidated_by
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
 from keeper.protocols.deri.past import PastReadings
 from keeper.protocols.deri.rows import parse
@@ -187,6 +188,15 @@ def is_liquidation(market: Market, account: str, logs: Sequence[Log], call_data:
     if not isinstance(market, MeridianMarket):
         return True
     return meridian_events.is_liquidation(account, logs, call_data)
+
+
+def account_of_call(settings: MarketSettings, data: bytes) -> str | None:
+    """The account that a call of the market's contract (``contract_of``) would liquidate; None if it is none.
+
+    Only Deri's calls are read: on Meridian anybody may close a position through several contracts.
+    """
+    p_token_id = liquidated_by(data) if isinstance(settings, DeriSettings) else None
+    return None if p_token_id is None else str(p_token_id)
 
 
 def prices_heard(market: Market) -> bool:

@@ -47,7 +47,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, world: DeriWorld, *, options: AnvilOptions | None = None, gas: str = GAS, market_extra: str = ""
+    folder: Path, world: DeriWorld, *, options: AnvilOptions | None = None, gas: str = GAS, chain_extra: str = ""
 ) -> AsyncIterator[Scene]:
     """Set the scene: blocks of one second and 30M gas unless given, prices served, the stake's lock over."""
     async with (
@@ -57,7 +57,7 @@ async def scene(
         await market.confirm(await market.stake(market.liquidator, STAKE_DERI))
         await blocks(node, world.lock_seconds + 2)
         local = LocalMarket(MARKET, market.pool.address, market.oracle.url)
-        config = write_config(folder, node.http_url, [local], market.liquidator_key, gas=gas, market_extra=market_extra)
+        config = write_config(folder, node.http_url, [local], market.liquidator_key, gas=gas, chain_extra=chain_extra)
         yield Scene(
             node,
             market,

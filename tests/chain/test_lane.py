@@ -278,6 +278,30 @@ async def test_7_a_useless_transaction_is_cancelled_when_nobody_takes_its_nonce(
         assert not world.lane.in_flight(MARKET, account(1))
 
 
+async def test_7_what_a_rival_will_be_first_at_is_cancelled_at_once_and_not_sent_anew(
+    chain: Anvil, tmp_path: Path
+) -> None:
+    async with lane_world(chain, tmp_path / "journal") as world:
+        await world.send(account(1), account(2))
+        dearer, cheaper = Fees(90 * GWEI, 20 * GWEI), Fees(90 * GWEI, 1)
+        world.lane.rival_seen(MARKET, account(1), dearer)
+        world.lane.rival_seen(MARKET, account(2), cheaper)
+        world.lane.rival_seen(MARKET, account(3), dearer)
+        await world.lane.answered()
+        await world.send(account(3))
+        assert world.last(account(3)).reason == "somebody else's liquidation will be mined before"
+        await world.mine()
+        assert world.states(account(1)) == [SENT, REPLACED, CANCELLED]
+        assert world.last(account(1)).gas_used == 21_000
+        assert world.states(account(2)) == [SENT, MINED]
+        assert await world.chain_nonce() == 2
+        for _ in range(2):
+            await world.mine()
+        await world.send(account(3))
+        await world.mine()
+        assert world.last(account(3)).state is MINED, "the rival had its time"
+
+
 async def test_8_what_can_no_longer_pay_its_way_does_not_block_the_others(chain: Anvil, tmp_path: Path) -> None:
     async with lane_world(chain, tmp_path / "journal") as world:
         await world.send(account(1), reward_wei=5 * GWEI * 120_000)

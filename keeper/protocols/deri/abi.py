@@ -376,6 +376,11 @@ def encode_liquidate(p_token_id: int, signatures: Sequence[bytes]) -> bytes:
     return b"".join((LIQUIDATE, uint_word(p_token_id), _SIGNATURES_OFFSET, uint_word(len(signatures)), *signatures))
 
 
+def liquidated_by(data: bytes) -> int | None:
+    """The pTokenId that a call of ``liquidate`` is for; None of any other call."""
+    return uint_at(data[4:], 0) if data[:4] == LIQUIDATE and len(data) >= _SIGNATURES_AT else None
+
+
 def signatures_of(data: bytes) -> list[OracleSignature]:
     """The readings in call data that ``encode_liquidate`` made; none in any other."""
     if data[:4] != LIQUIDATE or len(data) < _SIGNATURES_AT:
