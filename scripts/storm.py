@@ -15,7 +15,7 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.storms import burst, kills, rival, stuck
+from scripts.storms import burst, kills, latency, rival, stuck
 from scripts.storms.scene import show
 
 
@@ -41,6 +41,9 @@ def main() -> int:
     racing.add_argument("--accounts", type=int, default=600)
     racing.add_argument("--seed", type=int, default=1)
     racing.add_argument("--blind", action="store_true", help="the keeper does not watch the mempool")
+    timing = storms.add_parser("latency", help="price seen to bytes handed over, with 1, 20 and 100 candidates")
+    timing.add_argument("--accounts", type=int, default=10_000)
+    timing.add_argument("--seed", type=int, default=1)
     storms.add_parser("stuck", help="the base fee times five while transactions are in flight")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keeper-storm-") as name:
@@ -52,6 +55,8 @@ async def _play(chosen: argparse.Namespace, folder: Path) -> int:
     match chosen.storm:
         case "kills":
             verdict = await kills.storm(folder, chosen.count, chosen.seed)
+        case "latency":
+            verdict = await latency.storm(folder, chosen.accounts, chosen.seed)
         case "rival":
             verdict = await rival.storm(folder, chosen.accounts, chosen.seed, watched=not chosen.blind)
         case "stuck":
