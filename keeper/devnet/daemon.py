@@ -39,7 +39,7 @@ class LocalMarket:
             f'chain = "{chain}"',
             f'pool = "{self.pool}"',
             f'price_servers = ["{self.price_server}"]',
-            "poll_seconds = 0.05",
+            "poll_seconds = 0.1",
             "native_price_b0 = 300",
         ]
 

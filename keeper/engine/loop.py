@@ -235,7 +235,8 @@ class MarketLoop:
             self._executor.fee_per_gas_wei(head),
             self._executor.data_fee_wei,
         )
-        in_flight = self._executor.in_flight(self.market.name)
+        # What the mirror shows closed by us only waits for its receipt.
+        in_flight = [a for a in self._executor.in_flight(self.market.name) if a not in self._closed]
         batch: list[Liquidation] = []
         skips: list[Skip] = []
         first = True
@@ -256,8 +257,7 @@ class MarketLoop:
                 skips.append(decision)
                 continue
             if isinstance(decision, Withdrawal):
-                if decision.account not in self._closed:
-                    self._executor.withdraw(self.market.name, decision.account, decision.reason)
+                self._executor.withdraw(self.market.name, decision.account, decision.reason)
                 continue
             if sender is None:
                 skips.append(Skip(decision.account, self._refusal(), decision.reward_b0))
