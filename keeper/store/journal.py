@@ -447,6 +447,17 @@ class Journal:
         connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
         highest = connection.execute(select(func.max(intents.c.id))).scalar()
         self._next_id = 1 if highest is None else int(highest) + 1
+        self._rehearse(connection)
+
+    def _rehearse(self, connection: Connection) -> None:
+        """Write one intent and take it back: the first real one finds its statements compiled and its pages warm."""
+        connection.commit()
+        intent = Intent(self._next_id, 0, "", "", "", "", b"", 0, 0, 0, 0, "", 0.0)
+        form = TransactionRow("", intent.id, 0, "", 0, "", b"", 0, 0, 0, 0.0)
+        connection.execute(_insert_intent, [_intent_values(intent)])
+        connection.execute(_insert_transaction, [_transaction_values(form)])
+        connection.execute(_insert_state, [_state_values(StateRow(intent.id, OutcomeState.INTENDED, 0.0))])
+        connection.rollback()
 
     def _let_go(self) -> None:
         if self._connection is not None:
