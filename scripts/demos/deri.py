@@ -45,20 +45,20 @@ LITE = replace(
         Cohort("first to fall", 18, 1, (0.050, 0.060), symbols=FUTURES),
         Cohort("creeping", 12, 1, (0.0602, 0.0614), symbols=FUTURES),
         Cohort("savers", 14, 1, (0.065, 0.080), symbols=FUTURES),
-        Cohort("crowd", 46, 1, (0.090, 0.140), symbols=FUTURES),
-        Cohort("mixed", 12, 1, (0.090, 0.140)),
-        Cohort("shorts", 30, -1, (0.080, 0.160), symbols=FUTURES),
-        Cohort("short of options and powers", 10, -1, (0.080, 0.160)),
-        Cohort("calm", 58, 0, (0.400, 0.700)),
+        Cohort("crowd", 36, 1, (0.090, 0.140), symbols=FUTURES),
+        Cohort("mixed", 8, 1, (0.090, 0.140)),
+        Cohort("shorts", 22, -1, (0.080, 0.160), symbols=FUTURES),
+        Cohort("short of options and powers", 8, -1, (0.080, 0.160)),
+        Cohort("calm", 82, 0, (0.400, 0.700)),
     ),
     liquidity_usd=3_000_000,
 )
 FULL = replace(
     full_pool(40),
     cohorts=(
-        Cohort("longs", 14, 1, (0.090, 0.140), symbols=("BTCUSD", "ETHUSD", "BTC^2", "ETH^2")),
-        Cohort("shorts", 10, -1, (0.080, 0.160), symbols=("BTCUSD", "ETHUSD", "BTC^2", "ETH^2")),
-        Cohort("calm", 16, 0, (0.400, 0.700)),
+        Cohort("longs", 10, 1, (0.090, 0.140), symbols=("BTCUSD", "ETHUSD", "BTC^2", "ETH^2")),
+        Cohort("shorts", 8, -1, (0.080, 0.160), symbols=("BTCUSD", "ETHUSD", "BTC^2", "ETH^2")),
+        Cohort("calm", 22, 0, (0.400, 0.700)),
     ),
     liquidity_usd=3_000_000,
 )
