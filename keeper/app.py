@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -375,6 +376,9 @@ class _Follower:
             _log.info(
                 "watching", market=self._market.name, number=head.number, accounts=self._market.accounts_watched()
             )
+            # What was read just now stays: the collector need not walk it again and again while milliseconds count.
+            gc.collect()
+            gc.freeze()
             try:
                 await self._follow(head)
             except* HistoryLostError as errors:

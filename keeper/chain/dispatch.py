@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 REFUSALS = 3
 """That often in a row a node may refuse a transaction for reasons of its own before it is given up."""
 
+REST_S = 0.1
+"""A burst is over when nothing was handed over for that long."""
+
 HEAD_START_S = 0.001
 """How long the first transaction has the event loop to itself: a request takes about half of that to be written."""
 
@@ -68,6 +71,7 @@ class Dispatch:
         self._chain_id = chain_id
         self._doubt = doubt
         self._out_of_funds = out_of_funds
+        self._handed_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def relay_of(self, market: str) -> Relay:
@@ -113,9 +117,9 @@ class Dispatch:
         task.add_done_callback(self._done)
 
     @property
-    def quiet(self) -> bool:
-        """Nothing is under way: what is handed over now is the first of a burst."""
-        return not self._tasks
+    def rested(self) -> bool:
+        """Nothing was handed over for a while: what comes now is the first of a burst."""
+        return time.monotonic() - self._handed_at > REST_S
 
     async def head_start(self) -> None:
         """Let what was handed over reach its sockets before the loop is busy with signing again."""
@@ -136,7 +140,10 @@ class Dispatch:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _sign(self, drafts: Sequence[Draft], head: int) -> list[Form]:
-        signed = await asyncio.gather(*(self._signer.sign(self._transaction(draft)) for draft in drafts))
+        if len(drafts) == 1:  # the first of a burst: a task would let other work come before it
+            signed = [await self._signer.sign(self._transaction(drafts[0]))]
+        else:
+            signed = await asyncio.gather(*(self._signer.sign(self._transaction(draft)) for draft in drafts))
         return [
             Form(draft.intent, one, draft.fees, draft.cancels, head) for draft, one in zip(drafts, signed, strict=True)
         ]
@@ -179,7 +186,7 @@ class Dispatch:
         for slot, form in signed:
             by_relay.setdefault(self.relay_of(form.intent.market), []).append((slot, form))
         for relay, part in by_relay.items():
-            now_ns = time.perf_counter_ns()
+            now_ns, self._handed_at = time.perf_counter_ns(), time.monotonic()
             told = relay.send_all([form.signed.raw for _, form in part], head)
             for (slot, form), delivery in zip(part, told, strict=True):
                 form.handed_ns = form.handed_ns or now_ns

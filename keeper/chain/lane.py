@@ -242,12 +242,12 @@ class Lane:
         self._head = head if self._head is None or head.number >= self._head.number else self._head
         unsure = self._settlement.unsure_of(head)
         wanted = [item for item in batch if self._claim(item, head, unsure)]
-        first = FIRST_CHUNK if self._dispatch.quiet else 0
+        first = FIRST_CHUNK if self._dispatch.rested else 0
         for chunk in filter(None, (wanted[:first], *_chunks(wanted[first:], NEXT_CHUNKS))):
-            starts = self._dispatch.quiet
             async with self._dispatch.turn:
                 await self._open(chunk, head)
-            if starts:
+            if first:
+                first = 0
                 await self._dispatch.head_start()
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
