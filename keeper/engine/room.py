@@ -11,6 +11,9 @@ FIRST_SHARE = 0.5
 """What of its gas limit a liquidation is taken to use before any was mined: limits are made for the worst case, and
 about half of them is usual. Too much sent costs little: what does not fit comes first in the next block."""
 
+CAUTION = 1.1
+"""A limit never seen is taken to use so much more than others do: some nodes drop what a block had no room for."""
+
 MEMORY, SHARE_MEMORY = 8, 32
 """About so many of the last liquidations, of the same limit and of any, say what comes next."""
 
@@ -19,7 +22,7 @@ class GasUse:
     """What a market's liquidations really use of their gas limits. Owns what was seen.
 
     Accounts of one kind have one limit and use nearly the same gas, so what is learnt is learnt by limit; for a limit
-    never seen the share that others use is taken.
+    never seen the share that others use is taken, and a little more.
     """
 
     def __init__(self, seen: Iterable[tuple[int, int]] = ()) -> None:
@@ -37,7 +40,7 @@ class GasUse:
 
     def expected(self, gas_limit: int) -> float:
         """The gas that a liquidation with that limit is expected to use."""
-        return self._by_limit.get(gas_limit, gas_limit * self._share)
+        return self._by_limit.get(gas_limit, gas_limit * self._share * CAUTION)
 
 
 class Room:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keeper.engine.room import FIRST_SHARE, MISFITS, GasUse, Room
+from keeper.engine.room import CAUTION, FIRST_SHARE, MISFITS, GasUse, Room
 
 
 def test_before_anything_was_mined_a_share_of_the_limit_is_expected() -> None:
-    assert GasUse().expected(800_000) == 800_000 * FIRST_SHARE
+    assert GasUse().expected(800_000) == 800_000 * FIRST_SHARE * CAUTION
 
 
 def test_what_was_used_of_a_limit_is_expected_of_the_same_limit() -> None:
@@ -26,7 +26,7 @@ def test_it_follows_a_change_and_forgets_a_single_odd_one() -> None:
 
 def test_a_limit_never_seen_is_expected_to_use_what_others_use() -> None:
     use = GasUse([(500_000, 150_000)] * 200)
-    assert 0.3 <= use.expected(1_000_000) / 1_000_000 < 0.31
+    assert 0.3 * CAUTION <= use.expected(1_000_000) / 1_000_000 < 0.31 * CAUTION
 
 
 def test_a_transaction_needs_its_whole_limit_beside_what_is_used() -> None:
