@@ -37,6 +37,7 @@ def main() -> int:
     bursting = storms.add_parser("burst", help="a thousand accounts at once, against the least number of blocks")
     bursting.add_argument("--accounts", type=int, default=1000)
     bursting.add_argument("--liquidity", type=int, default=100_000_000, help="the pool's, in USD; less binds the guard")
+    bursting.add_argument("--symbols", nargs="*", default=(), help="what is held; fewer bind the guard")
     racing = storms.add_parser("rival", help="a second liquidator takes half of the accounts in the same blocks")
     racing.add_argument("--accounts", type=int, default=600)
     racing.add_argument("--seed", type=int, default=1)
@@ -62,7 +63,7 @@ async def _play(chosen: argparse.Namespace, folder: Path) -> int:
         case "stuck":
             verdict = await stuck.storm(folder)
         case _:
-            verdict = await burst.storm(folder, chosen.accounts, chosen.liquidity)
+            verdict = await burst.storm(folder, chosen.accounts, chosen.liquidity, tuple(chosen.symbols))
     show(verdict.figures())
     return 0 if verdict.good else 1
 

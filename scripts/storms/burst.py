@@ -80,13 +80,13 @@ class Verdict:
         }
 
 
-def world(accounts: int, liquidity_usd: int) -> DeriWorld:
+def world(accounts: int, liquidity_usd: int, symbols: tuple[str, ...] = ()) -> DeriWorld:
     """Longs near the edge, some very near, and a few calm accounts."""
     return replace(
         three_futures(accounts),
         cohorts=(
             Cohort("first", FIRST, 1, FIRST_TO_FALL),
-            Cohort("near", accounts, 1, NEAR),
+            Cohort("near", accounts, 1, NEAR, symbols),
             Cohort("calm", 50, 1, (0.4, 0.6)),
         ),
         liquidity_usd=liquidity_usd,
@@ -94,9 +94,9 @@ def world(accounts: int, liquidity_usd: int) -> DeriWorld:
     )
 
 
-async def storm(folder: Path, accounts: int, liquidity_usd: int) -> Verdict:
-    """Play it. Raises ``TimeoutError`` if the keeper does not get through."""
-    wanted = world(accounts, liquidity_usd)
+async def storm(folder: Path, accounts: int, liquidity_usd: int, symbols: tuple[str, ...] = ()) -> Verdict:
+    """Play it, with positions in these symbols (all if none). ``TimeoutError`` if the keeper does not get through."""
+    wanted = world(accounts, liquidity_usd, symbols)
     options = AnvilOptions(block_time=1, gas_limit=BLOCK_GAS, prune_history=256)
     async with scene(folder, wanted, options=options) as place:
         async with run_daemon(place.config) as daemon:
