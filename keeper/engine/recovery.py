@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
+from keeper.chain.answers import RpcError, is_unknown_block
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.errors import ChainError, StoreError
 from keeper.model import Advance, Header, LogFilter, Reader, Row
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 AUDITED_ACCOUNTS = 20
 ATTEMPTS = 5
+RETRY_S = 0.1
 
 
 class Mirrored(Protocol):
@@ -93,18 +95,37 @@ async def _catch_up(market: Mirrored, heads: Heads, reader: Reader, head: Header
             attempts += 1
             if attempts == ATTEMPTS:
                 raise
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(RETRY_S)
         else:
             heads.log_filter = market.log_filter()
             return missed.head
 
 
 async def rebuild(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
-    """Read the mirror anew at the present head, also after ``HistoryLostError``; that header."""
+    """Read the mirror anew at the present head, also after ``HistoryLostError``; that header.
+
+    If a reorg takes that head away while it is being read, it is read at the next one. Raises ``ChainError`` if no
+    node can answer.
+    """
     await store.clear()
-    head = await heads.start()
-    await market.bootstrap(reader, head)
+    head = await _bootstrap(market, heads, reader)
     heads.log_filter = market.log_filter()
     await store.save(market.rows(), heads.recent.up_to(head.hash))
     log.info("mirror.built", market=market.name, number=head.number, accounts=market.accounts_watched())
     return head
+
+
+async def _bootstrap(market: Mirrored, heads: Heads, reader: Reader) -> Header:
+    attempts = 0
+    while True:
+        head = await heads.start()
+        try:
+            await market.bootstrap(reader, head)
+        except RpcError as error:
+            attempts += 1
+            if attempts == ATTEMPTS or not is_unknown_block(error):
+                raise
+            log.warning("mirror.head_gone", market=market.name, number=head.number, remedy="it is read at the next one")
+            await asyncio.sleep(RETRY_S)
+        else:
+            return head

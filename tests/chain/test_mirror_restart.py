@@ -10,6 +10,7 @@ from random import Random
 
 from keeper.chain.endpoint import Endpoint
 from keeper.devnet.anvil import Anvil, AnvilOptions
+from keeper.model import Header, Reader
 from keeper.store.mirror import MirrorStore
 from tests.chain.mirroring import exact, identity, mirroring
 from tests.chain.tally import TallyDevnet, TallyMirror, deploy_tally
@@ -123,6 +124,32 @@ async def test_idle_blocks_cost_nothing_once_a_bloom_has_proved_true(anvil: Anvi
             await anvil.mine()
             await exact(mirror, lambda: TallyMirror(tally.address), anvil)
         assert mirror.rpc.calls["eth_getLogs"] == before
+
+
+class TakenAway(TallyMirror):
+    """Its head is reorganised away between the look at the chain and the first read."""
+
+    tally: TallyDevnet
+    bootstraps = 0
+
+    async def bootstrap(self, reader: Reader, head: Header) -> None:
+        self.bootstraps += 1
+        if self.bootstraps == 1:
+            await self.tally.reorg(Random(11), [self.tally.address], 3)
+        await super().bootstrap(reader, head)
+
+
+async def test_a_reorg_while_everything_is_read_has_it_read_at_the_next_head(anvil: Anvil, tmp_path: Path) -> None:
+    draw = Random(10)
+    tally = await lived_in(anvil, draw)
+    market = TakenAway(tally.address)
+    market.tally = tally
+    async with mirroring(market, [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)], tmp_path / "mirror") as mirror:
+        async with asyncio.timeout(20):
+            while mirror.head is None and mirror.task is not None and not mirror.task.done():  # noqa: ASYNC110 - no event says that it was read
+                await asyncio.sleep(0.01)
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    assert market.bootstraps == 2
 
 
 async def test_a_polled_chain_is_followed_too(anvil: Anvil, tmp_path: Path) -> None:
