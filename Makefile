@@ -21,9 +21,8 @@ demo: setup
 test: setup
 	@contracts/tools/unpack-vectors
 	@contracts/tools/unpack-meridian-vectors
-	@contracts/tools/unpack-meridian-vectors
 	@cd contracts && node_modules/.bin/forge test
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 3 --dist loadfile
 
 lint: setup
 	@.venv/bin/ruff check .
