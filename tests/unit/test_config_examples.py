@@ -1,4 +1,4 @@
-"""Every example in config/ is complete but for endpoints and keys; every setting there is, is documented, and no other."""
+"""Every example in config/ is complete but for endpoints and keys; every setting is documented, and nothing else is."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def settings_there_are() -> Iterator[tuple[str, str, str]]:
 def shown(default: object) -> str:
     match default:
         case None | ():
-            return "–"
+            return "-"
         case bool():
             return str(default).lower()
         case _:
