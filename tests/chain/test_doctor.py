@@ -12,16 +12,19 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from keeper.chain.data_fee import ArbitrumDataFee, OpStackDataFee
 from keeper.chain.eth_accounts import Account
 from keeper.cli import app
+from keeper.cli.template import NETWORKS
 from keeper.devnet.anvil import Anvil, AnvilOptions, run_anvil
-from keeper.devnet.daemon import LocalMarket, LocalVault, write_config
+from keeper.devnet.daemon import LocalMarket, LocalVault, write_config, write_keystore
 from keeper.devnet.deri import DeriDevnet
 from keeper.devnet.deri_deploy import deri_market
 from keeper.devnet.deri_world import three_futures
 from keeper.devnet.meridian import Cohort, MeridianWorld, deploy_meridian
 from keeper.devnet.oracle_server import Behaviour, Control, symbol_id
 from keeper.devnet.transactions import Transaction, send
+from keeper.settings import Mode, load
 from tests.conftest import StartAnvil
 
 STAKE_DERI = 60_000 * 10**18
@@ -143,6 +146,35 @@ async def test_each_fault_of_the_chain_is_named(tmp_path: Path, start_anvil: Sta
         await node.rpc("evm_increaseTime", hex(3600))
         await node.mine()
         await it.suffers("clock", "in our future", "synchronise", others=9)
+
+
+async def test_what_init_writes_is_accepted_on_every_network(anvil: Anvil, tmp_path: Path) -> None:
+    vault = await deploy_meridian(
+        anvil, MeridianWorld((Cohort("BTC", is_long=True, count=1, distance=Decimal("0.05")),))
+    )
+    for contract in (OpStackDataFee.ORACLE, ArbitrumDataFee.GAS_INFO):
+        await anvil.rpc("anvil_setCode", contract, "0x00")
+    async with deri_market(anvil, WORLD) as deri:
+        await deri.confirm(await deri.stake(deri.liquidator, STAKE_DERI))
+        await anvil.rpc("evm_increaseTime", hex(WORLD.lock_seconds + 1))
+        await anvil.mine()
+        where = {
+            "deri-v3": (f"--pool={deri.pool.address}", f"--price-server={deri.oracle.url}"),
+            "meridian": (f"--pool={vault.vault.address}", f"--position-manager={vault.position_manager}"),
+        }
+        keys = {"deri-v3": deri.liquidator_key, "meridian": vault.liquidator_key}
+        for name, network in NETWORKS.items():
+            await anvil.rpc("anvil_setChainId", network.chain_id)
+            keystore, password = write_keystore(tmp_path, keys[network.protocol])
+            config = tmp_path / f"{name}.toml"
+            told = (f"--endpoint={anvil.ws_url}", f"--keystore={keystore}", f"--password-file={password}")
+            command = ["init", f"--output={config}", f"--network={name}", *where[network.protocol], *told]
+            written = CliRunner().invoke(app, command)
+            assert written.exit_code == 0, written.output
+            for mode in (load(config).mode, Mode.LIVE):
+                doctor = CliRunner(env={"KEEPER_HTTP__PORT": "0", "KEEPER_MODE": mode}).invoke
+                result = await asyncio.to_thread(doctor, app, ["doctor", "--config", str(config)])
+                assert result.stdout.endswith(" fine, 0 warnings, 0 faults\n"), result.stdout
 
 
 async def test_the_faults_of_a_vault_are_named(anvil: Anvil, tmp_path: Path) -> None:

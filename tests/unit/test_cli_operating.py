@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from keeper.cli import app
 from keeper.cli.history import moment
+from keeper.cli.template import NETWORKS, NetworkName
 from keeper.devnet.daemon import write_keystore
 from keeper.errors import ConfigError
 from keeper.model import OutcomeState
@@ -63,37 +64,88 @@ def test_init_writes_what_loads_and_starts_by_observing(config: Path) -> None:
     assert config.read_text().count("#") > 8
 
 
-def test_init_knows_published_pools_by_name_and_vaults_by_address(tmp_path: Path) -> None:
-    for network, pool, protocol in (("bnb", "lite", "deri-v3"), ("arbitrum", POOL, "meridian")):
-        output = tmp_path / f"{network}.toml"
+@pytest.mark.parametrize(
+    ("network", "pools"),
+    [("bnb", ("lite", "option")), ("arbitrum", ("pool1",)), ("local", ()), ("base", ()), ("fuse", ()), ("telos", ())],
+)
+def test_init_knows_networks_and_their_pools(network: NetworkName, pools: tuple[str, ...], tmp_path: Path) -> None:
+    known = NETWORKS[network]
+    assert tuple(known.pools) == pools
+    for pool in (*pools, POOL):
+        output = tmp_path / f"{pool}.toml"
+        servers = ("--price-server", "https://prices") if known.protocol == "deri-v3" else ()
         run(
-            *("init", "--output", str(output), "--network", network, "--pool", pool, "--protocol", protocol),
-            *("--endpoint", "https://node", "--price-server", "https://prices", "--keystore", "none"),
-            *("--address", POOL),
+            *("init", "--output", str(output), "--network", network, "--pool", pool, *servers),
+            *("--endpoint", "https://node", "--keystore", "none", "--address", POOL.lower()),
         )
-        [market] = load(output).markets.values()
-        assert isinstance(market, MeridianSettings if protocol == "meridian" else DeriSettings)
+        settings = load(output)
+        [chain], [market] = settings.chains.values(), settings.markets.values()
+        assert (chain.chain_id, chain.liquidator) == (known.chain_id, POOL)
+        contract = market.pool if isinstance(market, DeriSettings) else market.vault
+        assert contract == known.pools.get(pool, POOL)
 
 
 def test_init_refuses_in_sentences_and_leaves_nothing_half_written(config: Path, tmp_path: Path) -> None:
     assert "there is one; pass --force" in refused("init", "--output", str(config))
-    new = tmp_path / "new.toml"
-    common: tuple[str, ...] = (
-        "init",
-        "--output",
-        str(new),
-        "--network",
-        "local",
-        "--price-server",
-        "http://p",
-        "--address",
-        POOL,
-    )
-    assert "--keystore" in refused(*common, "--pool", POOL, "--endpoint", "http://n")
-    common = (*common, "--keystore", "none")
-    assert "an address, or a pool known by name" in refused(*common, "--pool", "lite", "--endpoint", "http://n")
-    assert "endpoints" in refused(*common, "--pool", POOL, "--endpoint", "ftp://n")
+    assert "is a folder" in refused("init", "--output", str(tmp_path))
+    new, empty, keystore = tmp_path / "new.toml", tmp_path / "empty", str(tmp_path / "keystore.json")
+    empty.touch()
+    good: dict[str, str] = {
+        "output": str(new), "network": "bnb", "pool": "lite", "endpoint": "http://n", "price-server": "http://p",
+        "keystore": "none", "address": POOL,
+    }  # fmt: skip
+
+    def said(**changed: str | None) -> str:
+        chosen = good | {option.replace("_", "-"): value for option, value in changed.items()}
+        return refused("init", *(word for option, value in chosen.items() if value for word in (f"--{option}", value)))
+
+    for expected, sentence in {
+        "--keystore, but it was not given": said(keystore=None),
+        "an address, or a pool known by name (lite, option)": said(pool="pool1"),
+        "the vault's address, but 'lite'": said(protocol="meridian", price_server=None),
+        "no --price-server": said(protocol="meridian", pool=POOL),
+        "endpoints as URLs": said(endpoint="ftp://n"),
+        "one names no host": said(endpoint="http://"),
+        "price servers as URLs": said(price_server="example.org"),
+        "a readable file with one URL": said(endpoint=f"file:{tmp_path}/none"),
+        "the liquidator's address": said(address="0x12"),
+        "No such file": said(keystore=str(tmp_path / "none.json")),
+        "an encrypted keystore": said(keystore=str(empty)),
+        "--password-file, but it was not given": said(keystore=keystore),
+        "a readable file at": said(keystore=keystore, password_file=str(tmp_path / "none")),
+        "to write": said(output=str(empty / "new.toml")),
+        "--position-manager with a vault": said(position_manager=POOL),
+    }.items():
+        assert expected in sentence
     assert not new.exists()
+
+
+def test_init_asks_again_until_an_answer_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keeper.cli.init._somebody_is_there", lambda: True)
+    output = tmp_path / "keeper.toml"
+    answers = ("nowhere", "base", "lite", POOL, "none", "ftp://n", "wss://n http://n", "nothing.json", "none", POOL)
+    asked = CliRunner().invoke(app, ["init", "--output", str(output)], input="\n".join(answers), catch_exceptions=False)
+    assert asked.exit_code == 0, asked.output
+    assert asked.output.count("Expected ") == 4
+    settings = load(output)
+    assert settings.chains["main"].endpoints == ("wss://n", "http://n")
+    market = settings.markets["main"]
+    assert isinstance(market, MeridianSettings)
+    assert (market.vault, market.position_manager) == (POOL, None)
+
+
+def test_paths_given_to_init_count_from_where_it_is_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(config.parent)
+    (config.parent / "node").write_text("wss://node.example/key")
+    run(
+        *("init", "--output", "elsewhere/keeper.toml", "--network", "fuse", "--pool", POOL, "--endpoint", "file:node"),
+        *("--keystore", "keystore.json", "--password-file", "password"),
+    )
+    monkeypatch.chdir(config.parent / "elsewhere")
+    [chain] = load(Path("keeper.toml")).chains.values()
+    assert chain.endpoints == ("wss://node.example/key",)
+    assert "node.example" not in Path("keeper.toml").read_text()
+    assert chain.signers[0].keystore == config.parent / "keystore.json"
 
 
 async def _filled(path: Path) -> None:
