@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eth_utils import keccak
 
 from keeper.model import Log, ReadCall, ReadResult
 from keeper.protocols.meridian import events
-from keeper.protocols.meridian.feeds import Feeds
+from keeper.protocols.meridian.feeds import Feeds, Quote
 from keeper.protocols.meridian.reads import Batch
 from keeper.protocols.meridian.state import Price
 from keeper.protocols.meridian.wiring import Source, Wiring
@@ -53,13 +53,13 @@ class FeedContract:
         return ReadResult(False, b"")
 
 
-async def read(feeds: Feeds, chain: FeedContract) -> None:
+async def read(feeds: Feeds, chain: FeedContract, wiring: Wiring = WIRING) -> None:
     batch = Batch()
-    take_terms, take_prices = feeds.ask_terms(batch, WIRING), feeds.ask_prices(batch, WIRING)
+    take_terms, take_prices = feeds.ask_terms(batch, wiring), feeds.ask_prices(batch, wiring)
     await batch.read(chain, "")
     take_terms()
     take_prices(NOW)
-    await feeds.learn_rounds(chain, "", WIRING)
+    await feeds.learn_rounds(chain, "", wiring)
 
 
 def answered(answer: int, round_id: int = 2) -> Log:
@@ -117,3 +117,49 @@ async def test_an_answer_of_zero_takes_the_price_away() -> None:
     await read(feeds, FeedContract())
     feeds.move([answered(0)], WIRING, NOW)
     assert feeds.failures() == {BTC: "VaultPriceFeed: invalid price"}
+
+
+async def test_an_answer_behind_a_proxy_counts_though_only_the_proxy_puts_a_phase_before_its_round() -> None:
+    feeds, chain = Feeds("m"), FeedContract(says={"latestRound()": (5 << 64) + 1})
+    await read(feeds, chain)
+    log = answered(50_000 * 10**8, round_id=2)
+    assert feeds.knows([log], WIRING)
+    feeds.move([log], WIRING, NOW)
+    assert feeds.quotes[BTC].at(NOW).min_e30 == 50_000 * 10**30
+
+
+async def test_settings_that_the_known_make_would_refuse_are_another_makes() -> None:
+    feeds, chain = Feeds("m"), FeedContract(spread_basis_points=20_000)
+    await read(feeds, chain)
+    assert feeds.quotes[BTC] == Quote(Price(60_000 * 10**30, 60_000 * 10**30))
+
+
+async def test_a_foretold_price_that_can_not_be_made_is_not_believed_again() -> None:
+    feeds, chain = Feeds("m"), FeedContract()
+    await read(feeds, chain)
+    feed = feeds.quotes[BTC].feed
+    assert feed is not None
+    feeds.quotes[BTC] = replace(feeds.quotes[BTC], feed=replace(feed, spread_basis_points=20_000))
+    log = answered(50_000 * 10**8)
+    feeds.move([log], WIRING, NOW)
+    await read(feeds, chain)
+    assert not feeds.knows([log], WIRING)
+
+
+async def test_while_one_token_has_to_be_read_at_every_block_no_block_goes_unread() -> None:
+    silent = "0x" + "5" * 40
+    wiring = replace(WIRING, tokens=(BTC, silent))
+    feeds, chain = Feeds("m"), FeedContract()
+    await read(feeds, chain, wiring)
+    log = answered(50_000 * 10**8)
+    assert feeds.knows([log], wiring)
+    feeds.quotes[silent] = Quote(Price(777, 777))
+    assert not feeds.knows([log], wiring)
+
+
+async def test_an_answer_in_a_block_that_was_read_is_sampled_with_the_later_ones() -> None:
+    feeds, chain = Feeds("m"), FeedContract(says={"priceSampleSpace()": 2})
+    await read(feeds, chain)
+    feeds.note([answered(50_000 * 10**8, round_id=2)], WIRING)
+    feeds.move([answered(55_000 * 10**8, round_id=3)], WIRING, NOW)
+    assert feeds.quotes[BTC].at(NOW) == Price(50_000 * 10**30, 55_000 * 10**30)

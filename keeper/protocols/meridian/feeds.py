@@ -138,7 +138,7 @@ class Feeds:
             return Quote(None, failure=failure)
         read = Price(low.uint(), high.uint())
         made = self._made(token, answers)
-        if made is not None and made.at(timestamp) != read:
+        if made is not None and _said(made, timestamp) != read:
             made = None
         if made is None and token not in self._opaque:
             self._log.info("a price feed of another make: its figure is read at every block", token=token)
@@ -189,7 +189,12 @@ class Feeds:
     # Moving ahead
 
     def knows(self, logs: Iterable[Log], wiring: Wiring) -> bool:
-        """Whether these logs say all there is to say about the prices after them."""
+        """Whether these logs say all there is to say about the prices after them.
+
+        Not while another token has to be read at every block: its silence says nothing.
+        """
+        if any(self._keeps_silent(token, quote) for token, quote in self.quotes.items()):
+            return False
         emitters = wiring.emitters()
         for log in logs:
             tokens = emitters.get(log.address, []) if log.topics[:1] == (events.ANSWER_UPDATED,) else []
@@ -203,6 +208,10 @@ class Feeds:
         quote = self.quotes.get(token)
         return quote is not None and quote.feed is not None and token in self._rounds and token not in self._distrusted
 
+    def _keeps_silent(self, token: str, quote: Quote) -> bool:
+        """Whether a price may have moved without anything known here to tell it."""
+        return quote.read is not None and (quote.feed is None or token in self._distrusted)
+
     def move(self, logs: Iterable[Log], wiring: Wiring, timestamp: int) -> None:
         """Take the logs that ``knows`` accepted: prices move as the events say, without a read.
 
@@ -215,10 +224,8 @@ class Feeds:
         fast_moved = False
         for log in logs:
             if log.topics[0] == events.ANSWER_UPDATED:
-                answer = int.from_bytes(log.topics[1], "big", signed=True)
-                round_id = int.from_bytes(log.topics[2], "big")
                 for token in emitters[log.address]:
-                    self._answer(token, round_id, answer, terms)
+                    self._answer(token, log, terms)
             else:
                 token, price = events.address_at(log.data, 0), events.uint_at(log.data, 1)
                 if (feed := self._made_of(token)) is not None:
@@ -232,12 +239,30 @@ class Feeds:
                     self._remake(token, replace(feed, fast=fast))
         self._foretold = True
 
-    def _answer(self, token: str, round_id: int, answer: int, terms: FeedTerms) -> None:
-        rounds = dict(self._rounds[token]) | {round_id: answer}
-        kept = tuple(sorted(rounds.items(), reverse=True)[: max(1, terms.sample_space)])
-        self._rounds[token] = kept
+    def note(self, logs: Iterable[Log], wiring: Wiring) -> None:
+        """Keep the answers of a block that is read all the same: later ones are sampled together with them."""
+        terms, emitters = self._terms, wiring.emitters()
+        for log in logs:
+            if log.topics[:1] == (events.ANSWER_UPDATED,) and terms is not None:
+                for token in emitters.get(log.address, []):
+                    if token in self._rounds:
+                        self._sample(token, log, terms)
+
+    def _sample(self, token: str, log: Log, terms: FeedTerms) -> list[int]:
+        """The answers that count once the one in this log is in."""
+        answer = int.from_bytes(log.topics[1], "big", signed=True)
+        round_id = int.from_bytes(log.topics[2], "big")
+        known = self._rounds[token]
+        if known:
+            # An aggregator counts its own rounds; the proxy before it puts the aggregator's number into the high bits.
+            round_id |= known[0][0] >> _PHASE_BITS << _PHASE_BITS
+        rounds = dict(known) | {round_id: answer}
+        self._rounds[token] = tuple(sorted(rounds.items(), reverse=True)[: max(1, terms.sample_space)])
+        return [value for _, value in self._rounds[token]]
+
+    def _answer(self, token: str, log: Log, terms: FeedTerms) -> None:
         try:
-            primary = primary_price([value for _, value in kept], terms.tokens[token].price_decimals)
+            primary = primary_price(self._sample(token, log, terms), terms.tokens[token].price_decimals)
         except Revert as revert:
             self.quotes[token] = Quote(None, failure=revert.reason)
             return
@@ -257,7 +282,7 @@ class Feeds:
             before = self.quotes.get(token)
             if token in self._distrusted or before is None or before.feed is None or quote.read is None:
                 continue
-            if before.feed.at(timestamp) != quote.read:
+            if _said(before.feed, timestamp) != quote.read:
                 self._distrusted.add(token)
                 self._log.warning("events did not tell the price: it is read at every block", token=token)
 
@@ -275,6 +300,16 @@ class Feeds:
         self._failing = failing
 
 
+def _said(feed: TokenFeed, timestamp: int) -> Price | None:
+    """What a feed of the known make would say; None where it would revert."""
+    try:
+        return feed.at(timestamp)
+    except Revert:
+        return None
+
+
+_PHASE_BITS = 64
+"""``EACAggregatorProxy.addPhase``: a round's number at the proxy is the phase above the aggregator's 64 bits."""
 _FAST_GETTERS = (
     "lastUpdatedAt()",
     "priceDuration()",

@@ -163,6 +163,8 @@ class Mirror:
         dirty.prices = True
         dirty.rounds |= bool(advance.undone)
         self._behind = True
+        if self._wiring is not None:
+            self.feeds.note(advance.logs, self._wiring)
         await self._read(reader, head, told)
         self._behind = False
 
