@@ -14,6 +14,7 @@ from typing import Protocol
 from eth_abi.abi import encode
 from eth_utils import keccak, to_checksum_address
 
+from keeper.errors import ChainError
 from keeper.model import Advance, Header, Log, ReadCall, ReadResult
 from keeper.protocols.deri import abi
 from keeper.protocols.deri.abi import Getter
@@ -114,6 +115,8 @@ class Contracts:
         self.calls = 0
         self.failure: Exception | None = None
         """Raised by the next read instead of an answer."""
+        self.fail_at = 0
+        """The batch that no node answers, counted like ``batches``."""
         self._answered: tuple[MarketState, dict[tuple[str, bytes], bytes | None]] | None = None
 
     async def read(self, calls: Sequence[ReadCall], block_hash: str) -> list[ReadResult]:
@@ -122,6 +125,8 @@ class Contracts:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+        if self.batches == self.fail_at:
+            raise ChainError("an answer", "none came", "wait")
         if self._answered is None or self._answered[0] is not self.state:
             self._answered = self.state, self._answers()
         answers = self._answered[1] | self.overrides

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import ChainError, ProtocolError, StoreError
-from keeper.model import Row
+from keeper.model import Log, Row
 from keeper.protocols.deri import abi
 from keeper.protocols.deri.mirror import YOUNG_BLOCKS, Mirror
 from keeper.protocols.deri.state import (
@@ -24,8 +24,9 @@ from keeper.protocols.deri.state import (
     SymbolKind,
     VaultState,
 )
-from keeper.protocols.deri.vault import liquidity
+from keeper.protocols.deri.vault import liquidity, units
 from tests.unit.deri_contracts import (
+    COMPTROLLER,
     MANAGER,
     ORACLE_MANAGER,
     P_TOKEN,
@@ -358,6 +359,22 @@ async def test_a_moved_chainlink_proxy_is_followed(lite: Contracts) -> None:
     assert first not in mirror.log_filter().addresses
 
 
+async def test_an_answer_counts_for_every_oracle_that_its_aggregator_stands_behind(lite: Contracts) -> None:
+    feeds = {
+        key: replace(oracle, kind=OracleKind.CHAINLINK, delay_allowance_s=0, signer=ZERO_ADDRESS)
+        for key, oracle in list(lite.state.oracles.items())[:2]
+    }
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, **feeds})
+    shared = made_up("one aggregator for both")
+    lite.aggregators = {made_up("feed of " + feed.name): shared for feed in feeds.values()}
+    mirror = await mirrored(lite)
+    answered = log(shared, abi.ANSWER_UPDATED, abi.uint_word(3), abi.uint_word(2), data=abi.uint_word(3))
+    moved = {key: replace(feed, value=3) for key, feed in feeds.items()}
+    lite.state = replace(lite.state, oracles={**lite.state.oracles, **moved})
+    await mirror.apply(advance(2, answered), lite)
+    assert_same(mirror, lite.state)
+
+
 async def test_a_feed_without_a_proxy_is_its_own_aggregator(lite: Contracts) -> None:
     oracle_id, oracle = next(iter(lite.state.oracles.items()))
     feed = replace(oracle, kind=OracleKind.CHAINLINK, delay_allowance_s=0, signer=ZERO_ADDRESS)
@@ -448,7 +465,78 @@ async def test_the_pools_new_implementation_has_everything_read(lite: Contracts)
     assert [entry["contract"] for entry in logs] == ["pool"]
 
 
+async def test_the_privilegers_new_implementation_may_take_another_token(lite: Contracts) -> None:
+    mirror = await mirrored(lite)
+    lite.overrides[PRIVILEGER, abi.DERI.selector] = abi.address_word(made_up("another token"))
+    for call in (abi.STAKES_TOTAL, abi.STAKES_COUNT):
+        lite.overrides[PRIVILEGER, call.at("", abi.address_word(made_up("another token"))).data] = abi.uint_word(7)
+    for user in liquidators(lite.state):
+        words = abi.address_word(made_up("another token")), abi.address_word(user)
+        for getter in (abi.STAKES, abi.STAKE_TIMESTAMPS):
+            lite.overrides[PRIVILEGER, getter.at("", *words).data] = abi.uint_word(0)
+    with capture_logs():
+        await mirror.apply(advance(2, log(PRIVILEGER, abi.NEW_IMPLEMENTATION)), lite)
+    assert mirror.wiring.deri == made_up("another token")
+    assert mirror.state.privileger is not None
+    assert mirror.state.privileger.stakes_total == 7
+
+
+async def test_another_price_oracle_of_the_lending_protocol_has_everything_read() -> None:
+    full = Contracts(recorded("full"))
+    mirror = await mirrored(full)
+    other = made_up("another price oracle")
+    full.overrides[COMPTROLLER, abi.COMPTROLLER_ORACLE.selector] = abi.address_word(other)
+    for v_token, market in full.state.vault_markets.items():
+        price = abi.UNDERLYING_PRICE.at("", abi.address_word(v_token)).data
+        full.overrides[other, price] = abi.uint_word(market.oracle_price * 2)
+    doubled = {key: replace(m, oracle_price=m.oracle_price * 2) for key, m in full.state.vault_markets.items()}
+    for account in full.state.accounts.values():
+        if account.vault:
+            worth = liquidity(account.vault, units(doubled), full.state.pool.vault_liquidity_multiplier)
+            assert worth is not None
+            full.overrides[account.vault.address, abi.VAULT_LIQUIDITY.selector] = abi.uint_word(worth)
+    with capture_logs() as logs:
+        changes = await mirror.apply(advance(2), full)
+    assert changes.everything
+    assert mirror.state.vault_markets == doubled
+    assert [entry["event"] for entry in logs] == [
+        "the lending protocol's price oracle changed: everything is read again"
+    ]
+
+
 # --- trouble
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        log(MANAGER, abi.TRADE),
+        log(POOL, abi.ADD_MARGIN),
+        log(P_TOKEN, abi.TRANSFER, abi.uint_word(1), abi.uint_word(2)),
+        log(ORACLE_MANAGER, abi.NEW_ORACLE),
+    ],
+    ids=["Trade", "AddMargin", "Transfer", "NewOracle"],
+)
+async def test_an_event_that_cannot_be_read_has_everything_read(lite: Contracts, unreadable: Log) -> None:
+    mirror = await mirrored(lite)
+    lite.state = margin(lite.state)
+    with capture_logs() as logs:
+        changes = await mirror.apply(advance(2, unreadable), lite)
+    assert changes.everything
+    assert_same(mirror, lite.state)
+    assert [entry["event"] for entry in logs] == ["an event can't be read: everything is read again"]
+
+
+async def test_everything_is_still_read_again_when_the_first_attempt_fails(lite: Contracts) -> None:
+    mirror = await mirrored(lite)
+    lite.state, symbol_id = traded(lite.state, 1)
+    lite.fail_at = 2
+    with capture_logs():
+        with pytest.raises(ChainError):
+            await mirror.apply(advance(2, trade(3, symbol_id)), lite)
+        changes = await mirror.apply(advance(2), lite)
+    assert changes.everything
+    assert_same(mirror, lite.state)
 
 
 async def test_a_read_that_fails_loses_nothing(lite: Contracts) -> None:

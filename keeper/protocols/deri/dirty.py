@@ -19,8 +19,8 @@ class Index:
     """Symbol address to symbol id."""
     symbol_addresses: Mapping[str, str]
     """The reverse."""
-    readings: Mapping[str, str]
-    """What emits a price's events (an off-chain oracle, a Chainlink aggregator) to the oracle's id."""
+    readings: Mapping[str, frozenset[str]]
+    """What emits a price's events (an off-chain oracle, a Chainlink aggregator) to the ids of the oracles it moves."""
     v_tokens: frozenset[str]
     vaults: Mapping[str, int]
     """Vault address to the pTokenId of its trader."""
@@ -44,10 +44,14 @@ class Dirty:
     """Oracle id to (timestamp, value) of its last ``NewValue``: an absolute figure, so it needs no read."""
 
     def mark(self, log: Log, index: Index, *, undone: bool) -> str:
-        """Take a log in. Answers the contract whose implementation changed, empty for any other event."""
+        """Take a log in. Answers the contract whose implementation changed, empty for any other event.
+
+        Raises ``ValueError`` or ``IndexError`` for an event that is not of its shape.
+        """
         parts, topic = index.parts, log.topics[0] if log.topics else b""
         if log.address in index.readings:
-            self._mark_reading(log, index.readings[log.address], undone=undone)
+            for oracle_id in index.readings[log.address]:
+                self._mark_reading(log, oracle_id, undone=undone)
         elif topic == abi.NEW_IMPLEMENTATION:
             return self._mark_implementation(log.address, index)
         elif log.address == parts.symbol_manager:
@@ -95,8 +99,6 @@ class Dirty:
     def _mark_implementation(self, address: str, index: Index) -> str:
         if address in index.symbols:
             self.implementations.add(address)
-        elif address == index.parts.privileger:
-            self.privileger = True
         else:
             self.everything = True
         return address

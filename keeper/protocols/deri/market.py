@@ -184,9 +184,19 @@ class DeriMarket:
                 False,
                 "shadow-mismatch",
                 f"the chain disagrees with the keeper: {self.shadow.stopped}",
-                remedy="see the log; clear it once understood, or restart with a fresh mirror",
+                remedy="see the log; once it is understood, have the market read anew in the console",
             )
         return privileger.eligibility(self.mirror.state.privileger, liquidator, at)
+
+    def read_anew(self) -> bool:
+        """Have everything read from the chain with the next block, which clears what the shadow check has stopped.
+
+        False if nothing is stopped, or if that reading is due already.
+        """
+        if not self.shadow.stopped or self.mirror.distrusted:
+            return False
+        self.mirror.distrust()
+        return True
 
     def closures(self, logs: Sequence[Log]) -> Sequence[tuple[str, str]]:
         """Accounts liquidated: ``Trade`` with a fee of -1, one for each symbol closed."""

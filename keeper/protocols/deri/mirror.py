@@ -67,6 +67,8 @@ class Mirror:
         self._sums = Sums()
         self._sums_trouble = False
         self._dirty = Dirty()
+        self.distrusted = False
+        """The next ``apply`` reads everything again, whatever is dirty."""
         self._missing: set[str] = set()
         """Oracle ids that symbols name and the oracle manager has nothing for."""
         self._young: dict[str, int] = {}
@@ -124,13 +126,14 @@ class Mirror:
         """Read everything at ``head``. Raises ``ProtocolError`` if the contracts are not what they should be."""
         self._commit(await run(update.everything(self._pool_address, self._liquidators), reader, head.hash), head)
         self._dirty = Dirty()
+        self.distrusted = False
         self._add_up(self.state.symbols)
 
     async def apply(self, advance: Advance, reader: Reader) -> Changes:
         """Bring everything to ``advance.head``. Costs no read if no log touched the market and nothing is polled."""
         self._mark(advance)
         head = advance.head
-        if self._dirty.everything:
+        if self._dirty.everything or self.distrusted:
             return await self._read_everything(reader, head)
         plan = update.catch_up(
             _known(self._records),
@@ -140,17 +143,22 @@ class Mirror:
             self._missing,
             self.vaults_polled,
         )
-        changes = self._commit(await run(plan, reader, head.hash), head)
+        found = await run(plan, reader, head.hash)
+        if found.lending_moved:
+            self._log.warning("the lending protocol's price oracle changed: everything is read again")
+            return await self._read_everything(reader, head)
+        changes = self._commit(found, head)
         self._dirty = Dirty()
         if not self._add_up(changes.symbols):
             return await self._read_everything(reader, head)
         return changes
 
     def distrust(self) -> None:
-        """Have the next ``apply`` read everything again."""
-        self._dirty.everything = True
+        """Have the next ``apply`` read everything again, also if one is under way."""
+        self.distrusted = True
 
     async def _read_everything(self, reader: Reader, head: Header) -> Changes:
+        self._dirty.everything = True  # until it has succeeded
         await self.bootstrap(reader, head)
         return Changes(everything=True)
 
@@ -158,7 +166,17 @@ class Mirror:
         index, dirty = _known(self._index), self._dirty
         for logs, undone in ((advance.undone, True), (advance.logs, False)):
             for log in logs:
-                if address := dirty.mark(log, index, undone=undone):
+                try:
+                    address = dirty.mark(log, index, undone=undone)
+                except (ValueError, IndexError):
+                    dirty.everything = True
+                    self._log.error(
+                        "an event can't be read: everything is read again",
+                        contract=_role(index.parts, log.address),
+                        transaction=log.transaction_hash,
+                    )
+                    continue
+                if address:
                     symbol = self.state.symbols.get(index.symbols.get(address, ""))
                     name = symbol.params.name if symbol else _role(index.parts, address)
                     self._log.warning("an implementation changed: it is read again in full", contract=name)
@@ -275,7 +293,8 @@ class Mirror:
         self._young = {key: left - 1 for key, left in self._young.items() if left > 1}
         if before is not None:
             new = {address for address in index.symbols if address not in before.symbols}
-            new |= {oracle_id for address, oracle_id in index.readings.items() if address not in before.readings}
+            for address in index.readings.keys() - before.readings.keys():
+                new |= index.readings[address]
             self._young |= dict.fromkeys(new, YOUNG_BLOCKS)
         self._index = index
 

@@ -62,12 +62,11 @@ class Records:
 
     def index(self) -> Index:
         """Which address is what."""
-        readings = {}
+        readings: dict[str, frozenset[str]] = {}
         for oracle_id, read in self.oracles.items():
-            if read.state.kind is OracleKind.OFFCHAIN:
-                readings[read.state.address] = oracle_id
-            elif read.aggregator != ZERO_ADDRESS:
-                readings[read.aggregator] = oracle_id
+            emitter = read.state.address if read.state.kind is OracleKind.OFFCHAIN else read.aggregator
+            if emitter != ZERO_ADDRESS:
+                readings[emitter] = readings.get(emitter, frozenset()) | {oracle_id}
         return Index(
             parts=self.parts,
             symbols={symbol.params.address: symbol_id for symbol_id, symbol in self.symbols.items()},

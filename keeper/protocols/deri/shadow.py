@@ -229,7 +229,7 @@ class Shadow:
         if self._stops_sending and not self.stopped:
             self.stopped = what
             self._log.error(
-                "sending stops", because=what, remedy="clear it once understood, or restart with a fresh mirror"
+                "sending stops", because=what, remedy="once it is understood, have the market read anew in the console"
             )
 
 

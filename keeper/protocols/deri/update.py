@@ -44,6 +44,8 @@ class Update:
     accounts: dict[int, AccountState | None] = field(default_factory=dict)
     vault_markets: dict[str, VaultMarket | None] = field(default_factory=dict)
     privileger: PrivilegerState | None = None
+    lending_moved: bool = False
+    """The lending protocol values collateral by another oracle than the wiring names."""
 
 
 # --- everything ------------------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def _changed_symbols(parts: Wiring, index: Index, dirty: Dirty, update: Update) 
 
 
 def _polled(records: Records, update: Update, already: Iterable[str]) -> Iterator[Plan[None]]:
-    """What no event announces: Woo's prices, the aggregator behind a Chainlink feed, the lending market's units."""
+    """What no event announces: Woo's prices, the aggregator behind a Chainlink feed, the lending market's figures."""
     for oracle_id, read in records.oracles.items():
         if oracle_id in already:
             continue
@@ -169,6 +171,8 @@ def _polled(records: Records, update: Update, already: Iterable[str]) -> Iterato
             yield _into(update.oracles, oracle_id, plans.oracle_value(read))
         elif read.state.kind is OracleKind.CHAINLINK:
             yield _follow(records.parts, oracle_id, read, update)
+    if records.parts.comptroller != ZERO_ADDRESS:
+        yield _watch_lending(records.parts, update)
     for v_token, market in records.vault_markets.items():
         yield _into(update.vault_markets, v_token, vault_plans.vault_units(records.parts, market))
     for v_token in records.unread_markets:
@@ -182,6 +186,11 @@ def _follow(parts: Wiring, oracle_id: str, read: OracleRead, update: Update) -> 
     results = yield [abi.AGGREGATOR.at(read.feed)]
     if abi.AGGREGATOR.optional(results[0]) != read.aggregator:
         update.oracles[oracle_id] = yield from plans.oracle(parts, oracle_id)
+
+
+def _watch_lending(parts: Wiring, update: Update) -> Plan[None]:
+    results = yield [abi.COMPTROLLER_ORACLE.at(parts.comptroller)]
+    update.lending_moved = abi.COMPTROLLER_ORACLE.optional(results[0]) != parts.price_oracle
 
 
 def _new_vault_markets(parts: Wiring, update: Update, known: Iterable[str], known_oracles: Iterable[str]) -> Plan[None]:
