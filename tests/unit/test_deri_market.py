@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from eth_abi.abi import decode
 from structlog.testing import capture_logs
 
 from keeper.errors import ProtocolError
-from keeper.model import Outcome, OutcomeState, PriceTick, Verdict, Window
+from keeper.model import Outcome, OutcomeState, PriceTick, ReadCall, ReadResult, Verdict, Window
 from keeper.protocols.deri import abi
 from keeper.protocols.deri.gas import gas_limit
 from keeper.protocols.deri.market import DeriMarket, DeriMarketConfig
@@ -57,6 +58,18 @@ def lite() -> Contracts:
     return Contracts(recorded("lite"))
 
 
+class Meanwhile:
+    """A node that takes so long to answer that something happens meanwhile."""
+
+    def __init__(self, contracts: Contracts, happens: Callable[[], object]) -> None:
+        self._contracts = contracts
+        self._happens = happens
+
+    async def read(self, calls: Sequence[ReadCall], block_hash: str) -> list[ReadResult]:
+        self._happens()
+        return await self._contracts.read(calls, block_hash)
+
+
 async def opened(contracts: Contracts) -> DeriMarket:
     market = DeriMarket(DeriMarketConfig("test", POOL, liquidators=(OURS,)))
     contracts.state = replace(contracts.state, privileger=None)
@@ -76,6 +89,10 @@ def crash(market: DeriMarket) -> None:
     for oracle in market.mirror.state.oracles.values():
         if not oracle.name.startswith("VOL-"):
             sign(market, oracle, oracle.value * 6 // 10, market.mirror.head.timestamp)
+
+
+def next_second(contracts: Contracts) -> Window:
+    return Window(LONG_AFTER + 1, now_of(contracts) + 1, now_of(contracts) + 1)
 
 
 def brought_along(market: DeriMarket, p_token_id: int) -> list[tuple[str, int, int]]:
@@ -172,6 +189,50 @@ async def test_what_is_on_its_way_is_judged_by_the_prices_it_brings_until_the_ch
     lite.state = replace(lite.state, oracles=newer)
     overtaken = (await opened(lite)).round(window)
     assert {overtaken.assess_sent(account, sent[account]).verdict for account in fallen} == {Verdict.HEALTHY}
+
+
+async def test_what_is_on_its_way_with_a_reading_that_no_oracle_takes_any_more_is_not_assessable(
+    lite: Contracts,
+) -> None:
+    market = await opened(lite)
+    crash(market)
+    head = market.mirror.head
+    window = Window(head.number + 1, head.timestamp + 2, head.timestamp + 2)
+    crashed = market.round(window)
+    account = next(key for key in crashed.candidates() if crashed.assess(key).verdict is Verdict.LIQUIDATABLE)
+    sent = crashed.call(account).data
+    oracle_id = abi.signatures_of(sent)[0].oracle_id
+    gone = {key: oracle for key, oracle in lite.state.oracles.items() if key != oracle_id}
+    feed = replace(lite.state.oracles[oracle_id], kind=OracleKind.WOO, timestamp=0)
+    for oracles in (gone, {**gone, oracle_id: feed}):
+        lite.state = replace(lite.state, oracles=oracles)
+        with capture_logs():
+            judged = (await opened(lite)).round(window).assess_sent(account, sent)
+        assert judged.verdict is Verdict.UNASSESSABLE
+        assert "takes no signed readings" in judged.reason
+
+
+async def test_a_swap_is_promised_no_price_that_the_transaction_does_not_bring_along() -> None:
+    full = Contracts(recorded("full"))
+    swaps = {m.v_token: m.swap_oracle_id for m in full.state.vault_markets.values() if m.swap_oracle_id}
+    account, oracle_id = next(
+        (account, swaps[v_token])
+        for account in full.state.accounts.values()
+        for v_token, balance in (account.vault.balances if account.vault else ())
+        if balance and v_token in swaps and all(swaps[v_token] != key for key in account.active_symbols)
+    )
+    key = str(account.p_token_id)
+    healthy = (await opened(full)).round(next_second(full)).assess(key)
+    poorer = replace(account, amount_b0=account.amount_b0 - (healthy.margin_e18 - healthy.required_e18) - 1)
+    unbounded = replace(full.state.pool, max_liquidation_reward=10**30)
+    full.state = replace(full.state, pool=unbounded, accounts={**full.state.accounts, account.p_token_id: poorer})
+    market = await opened(full)
+    promised = market.round(next_second(full)).assess(key)
+    assert promised.reward_b0 > full.state.pool.min_liquidation_reward // 10 ** (18 - full.state.pool.decimals_b0)
+    sign(market, full.state.oracles[oracle_id], full.state.oracles[oracle_id].value * 2, now_of(full))
+    assert market.round(next_second(full)).assess(key).reward_b0 == promised.reward_b0
+    sign(market, full.state.oracles[oracle_id], full.state.oracles[oracle_id].value // 2, now_of(full))
+    assert market.round(next_second(full)).assess(key).reward_b0 < promised.reward_b0
 
 
 async def test_an_account_that_was_closed_is_no_candidate_and_has_nothing_left(lite: Contracts) -> None:
@@ -387,3 +448,13 @@ def test_nothing_is_known_before_it_was_read() -> None:
     market = DeriMarket(DeriMarketConfig("test", POOL))
     with pytest.raises(ProtocolError, match="call bootstrap or restore first"):
         market.log_filter()
+
+
+async def test_an_order_to_read_anew_is_not_lost_while_a_block_is_read(lite: Contracts) -> None:
+    market = await opened(lite)
+    market.shadow.stopped = "the verdict on account 1 is wrong"
+    symbol_id = next(iter(market.mirror.state.symbols))
+    await market.apply(advance(LONG_AFTER + 1, trade(1, symbol_id)), Meanwhile(lite, market.read_anew))
+    assert market.shadow.stopped
+    await market.apply(advance(LONG_AFTER + 2), lite)
+    assert not market.shadow.stopped

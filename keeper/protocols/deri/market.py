@@ -171,8 +171,9 @@ class DeriMarket:
 
     def _open_round(self, window: Window) -> DeriRound:
         fresher = self.fresher()
-        self._outlook = Outlook(with_readings(self.mirror.state, fresher), window, self._outlook)
-        return DeriRound(self.mirror.wiring.pool, self.mirror.state, self._outlook, self._book, fresher)
+        mirrored = self.mirror.state
+        self._outlook = Outlook(with_readings(mirrored, fresher), window, self._outlook, mirrored.oracles)
+        return DeriRound(self.mirror.wiring.pool, mirrored, self._outlook, self._book, fresher)
 
     def eligibility(self, liquidator: str, at: int) -> Eligibility:
         """Whether ``liquidator`` may liquidate at that second, from the mirrored stakes.

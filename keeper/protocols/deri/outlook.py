@@ -6,14 +6,14 @@ sure only if it is at every second of the window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keeper.fixed import ONE
 from keeper.model import Verdict, Window
 from keeper.protocols.deri import vault
 from keeper.protocols.deri.settle import Closed, Decision, Refused, after, decide, liquidate
-from keeper.protocols.deri.state import AccountState, MarketState
+from keeper.protocols.deri.state import AccountState, MarketState, OracleState
 from keeper.protocols.deri.symbols import Prepared, prepare
 
 LONGEST_SEARCH_S = 120
@@ -41,10 +41,21 @@ class Outlook:
     than the last funding it stored, so seconds before that are left out of the window.
     """
 
-    def __init__(self, market: MarketState, window: Window, before: Outlook | None = None) -> None:
-        """``before``, an earlier outlook on the same market, lends what prices did not change."""
+    def __init__(
+        self,
+        market: MarketState,
+        window: Window,
+        before: Outlook | None = None,
+        on_chain: Mapping[str, OracleState] | None = None,
+    ) -> None:
+        """``before``, an earlier outlook on the same market, lends what prices did not change.
+
+        ``on_chain`` are the oracles without the signatures: a transaction brings along what its own account's
+        symbols read, so collateral may be swapped by either reading.
+        """
         newest = max((symbol.state.funding_timestamp for symbol in market.symbols.values()), default=0)
         self.market = market
+        self._on_chain = on_chain or {}
         self.number = window.number
         self.earliest = max(window.earliest, newest)
         self.latest = max(window.latest, self.earliest)
@@ -149,8 +160,13 @@ class Outlook:
         return min((result.reward_b0 for result in results if isinstance(result, Closed)), default=0)
 
     def _proceeds(self, account: AccountState) -> vault.Proceeds:
+        if account.vault is None:
+            return vault.Proceeds((), ())
         market = self.market
-        return vault.proceeds(account.vault, market.vault_markets, market.oracles, market.pool.decimals_b0)
+        held = [market.symbols[key].params for key in account.active_symbols if key in market.symbols]
+        brought = {params.price_id for params in held}
+        unsure = {key: oracle for key, oracle in self._on_chain.items() if key not in brought}
+        return vault.proceeds(account.vault, market.vault_markets, market.oracles, market.pool.decimals_b0, unsure)
 
 
 def _slack(decision: Decision) -> int:

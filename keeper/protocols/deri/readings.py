@@ -64,6 +64,11 @@ def accepts(oracle: OracleState, signature: OracleSignature) -> bool:
     return signature.timestamp > oracle.timestamp and recover_signer(signature) == oracle.signer.lower()
 
 
+def takes_none(oracle_id: str, oracle: OracleState | None) -> str:
+    """The reason why a call with a reading for this oracle reverts: it is a feed's, of another kind, or gone."""
+    return f"the oracle of {oracle.name if oracle is not None else oracle_id} takes no signed readings"
+
+
 def apply_signatures(
     oracles: Mapping[str, OracleState], signatures: Iterable[OracleSignature]
 ) -> dict[str, OracleState] | Unread:
@@ -76,8 +81,7 @@ def apply_signatures(
     for signature in signatures:
         oracle = after.get(signature.oracle_id)
         if oracle is None or oracle.kind is not OracleKind.OFFCHAIN:
-            named = oracle.name if oracle is not None else signature.oracle_id
-            return Unread(f"the oracle of {named} takes no signed readings")
+            return Unread(takes_none(signature.oracle_id, oracle))
         if accepts(oracle, signature):
             after[signature.oracle_id] = replace(oracle, timestamp=signature.timestamp, value=signature.value)
     return after

@@ -8,13 +8,13 @@ from dataclasses import replace
 from keeper.errors import ProtocolError
 from keeper.fixed import rescale
 from keeper.model import Assessment, Verdict, Window
-from keeper.protocols.deri import settle
+from keeper.protocols.deri import readings, settle
 from keeper.protocols.deri.abi import encode_liquidate, signatures_of
 from keeper.protocols.deri.book import Book
 from keeper.protocols.deri.gas import gas_limit
 from keeper.protocols.deri.outlook import Outlook
 from keeper.protocols.deri.price_server import SignedReading
-from keeper.protocols.deri.state import AccountState, MarketState, OracleSignature
+from keeper.protocols.deri.state import AccountState, MarketState, OracleKind, OracleSignature
 from keeper.protocols.market import ContractCall
 
 
@@ -74,11 +74,13 @@ class DeriRound:
         holder = self._account(account)
         if holder is None:
             return self.assess(account)
-        carried = {
-            signature.oracle_id: signature
-            for signature in signatures_of(data)
-            if signature.timestamp > self._mirrored.oracles[signature.oracle_id].timestamp
-        }
+        carried = {}
+        for signature in signatures_of(data):
+            oracle = self._mirrored.oracles.get(signature.oracle_id)
+            if oracle is None or oracle.kind is not OracleKind.OFFCHAIN:
+                return Assessment(account, Verdict.UNASSESSABLE, readings.takes_none(signature.oracle_id, oracle))
+            if signature.timestamp > oracle.timestamp:
+                carried[signature.oracle_id] = signature
         key = tuple(sorted((oracle_id, signature.timestamp) for oracle_id, signature in carried.items()))
         if key not in self._sent:
             here = self._outlook

@@ -55,12 +55,13 @@ def proceeds(
     markets: Mapping[str, VaultMarket],
     oracles: Mapping[str, OracleState],
     decimals_b0: int,
+    unsure: Mapping[str, OracleState] | None = None,
 ) -> Proceeds:
     """What redeeming every market and swapping to B0 yields.
 
     ``at_least`` takes the stored exchange rate (redeeming accrues interest first, so more comes out) and the swapper's
     bound ``oracle value * (1 - maxSlippageRatio)``, below which the call reverts instead. A market or an oracle that
-    isn't known counts for nothing.
+    isn't known counts for nothing. ``unsure`` are oracles of which the swap may meet either reading: this or that.
     """
     at_least: list[int] = []
     expected: list[int] = []
@@ -74,10 +75,13 @@ def proceeds(
             expected.append(redeemed)
             continue
         oracle = oracles.get(market.swap_oracle_id or "")
-        fair = 0
-        if oracle is not None:
-            fair = redeemed * oracle.value * 10**decimals_b0 // 10**market.underlying_decimals // ONE
+        value = oracle.value if oracle is not None else 0
+        other = (unsure or {}).get(market.swap_oracle_id or "")
+        least = value if other is None else min(value, other.value)
+        fair, low = (
+            redeemed * each * 10**decimals_b0 // 10**market.underlying_decimals // ONE for each in (value, least)
+        )
         # one raw unit off: the contract rounds the price and the bound one after the other
-        at_least.append(max(fair * (ONE - market.max_slippage_ratio) // ONE - redeemed // ONE - 2, 0))
+        at_least.append(max(low * (ONE - market.max_slippage_ratio) // ONE - redeemed // ONE - 2, 0))
         expected.append(fair)
     return Proceeds(tuple(at_least), tuple(expected))
