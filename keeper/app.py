@@ -50,7 +50,7 @@ from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
 from keeper.ops.station import Station
 from keeper.protocols.market import Market, Worth
-from keeper.protocols.registry import account_of_call, contract_of, figures_of, listen, make_market, worth_of
+from keeper.protocols.registry import account_of_call, contract_of, figures_of, listen, make_market, read_anew, worth_of
 from keeper.settings import ChainSettings, MarketSettings, Mode, Settings, urls_of
 from keeper.store.hold import hold
 from keeper.store.journal import Journal
@@ -164,7 +164,7 @@ async def _work(settings: Settings, secrets: Secrets, record: DryRunRecord) -> N
     for url in urls_of(settings):
         secrets.add_url(url)
     prices = {name: worth_of(market).native_price_e18 for name, market in settings.markets.items()}
-    station = Station(settings, secrets, figures_of=figures_of, native_price_e18=prices)
+    station = Station(settings, secrets, figures_of=figures_of, read_anew=read_anew, native_price_e18=prices)
     async with AsyncExitStack() as stack:
         stack.enter_context(hold(settings.store.path))
         await stack.enter_async_context(station)

@@ -2,7 +2,7 @@
 
 So it can tell that the keeper's loop hangs, and nobody who talks to it can hold that loop up: bodies are not read,
 connections and event streams are limited, a slow client is dropped. All it sees are snapshots, which are immutable;
-all it can do is to pause and to resume, by whoever shows the token.
+all it can do, for whoever shows the token, is to pause, to resume, and to have a stopped market read anew.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class Source:
     """Earnings and gas over so many hours, as JSON takes it."""
     pause: Callable[[bool], None]
     """Pause (True) or resume; may be called from any thread."""
+    read_anew: Callable[[str], None]
+    """Have a stopped market read from the chain anew; may be called from any thread."""
 
 
 @dataclass(slots=True)
@@ -173,6 +175,7 @@ class WebServer:
                 web.get("/api/events", self._events),
                 web.post("/api/pause", self._pause),
                 web.post("/api/resume", self._resume),
+                web.post("/api/markets/{market}/bootstrap", self._bootstrap),
                 *(web.get(path, self._file) for path in _FILES),
             ]
         )
@@ -315,6 +318,22 @@ class WebServer:
             return refusal
         self._source.pause(pause)
         return _json({"paused": pause})
+
+
+    # A market that the chain's disagreement has stopped
+
+    async def _bootstrap(self, request: web.Request) -> web.Response:
+        refusal = self._guard.check(request)
+        if refusal is not None:
+            return refusal
+        snapshot, name = self._source.snapshot(), request.match_info["market"]
+        market = next((each for each in snapshot.markets if each.name == name), None) if snapshot else None
+        if market is None:
+            return _refusal(404, "there is no such market")
+        if market.figures is None or not market.figures.mismatch:
+            return _refusal(409, "nothing stops this market: there is nothing to clear")
+        self._source.read_anew(name)
+        return _json({"market": name, "cleared": "with the next block"}, 202)
 
 
 def readiness(snapshot: Snapshot | None, stuck_s: float, now: float) -> dict[str, object]:

@@ -71,15 +71,20 @@ class Station:
         secrets: Secrets,
         *,
         figures_of: Callable[[Market], Figures | None],
+        read_anew: Callable[[Market], bool],
         native_price_e18: Mapping[str, int],
     ) -> None:
-        """``native_price_e18`` is by market. Raises ``ConfigError`` if the token or the alert URLs can't be used."""
+        """``read_anew`` clears what stops a market; ``native_price_e18`` is by market.
+
+        Raises ``ConfigError`` if the token or the alert URLs can't be used.
+        """
         self.feed = Feed()
         self.snapshot: Snapshot | None = None
         self.metrics = Metrics(lambda: self.snapshot)
         self.metrics.prepare(settings.markets)
         self._settings = settings
         self._figures_of = figures_of
+        self._read_anew = read_anew
         self._native_price_e18 = native_price_e18
         self._token = read_token(settings.http, secrets)
         self._deliver = courier(settings.alerts, secrets)
@@ -196,6 +201,21 @@ class Station:
                 elif not self._paused and loop.stopped_by == PAUSED:
                     loop.resume()
 
+    def read_anew(self, market: str) -> None:
+        """Have a market that a mismatch has stopped read from the chain anew. May be called from any thread.
+
+        Sending stays stopped until that is done; what is asked for meanwhile changes nothing.
+        """
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._have_read, market)
+
+    def _have_read(self, market: str) -> None:
+        for chain in self._chains.values():
+            if market in chain.loops and self._read_anew(chain.loops[market].market):
+                said = f"{market} is read anew"
+                _log.warning("operator", said=said)
+                self.feed.operator(said)
+
     # Looking
 
     async def _look(self) -> None:
@@ -288,6 +308,7 @@ class Station:
             metrics=self.metrics.text,
             history=self._earnings,
             pause=self.pause,
+            read_anew=self.read_anew,
         )
         while True:
             server = WebServer(self._settings.http, self._token, source)

@@ -101,6 +101,14 @@ def figures_of(market: Market) -> Figures | None:
     return None
 
 
+def read_anew(market: Market) -> bool:
+    """Have a market in which the chain's disagreement has stopped the sending read anew, which clears it.
+
+    False if there is nothing to clear, or if the reading is due already.
+    """
+    return isinstance(market, DeriMarket) and market.read_anew()
+
+
 def listen(market: Market, tell: Callable[[StakeAlert], None]) -> None:
     """Have what a market notices about our stakes told, where it has any."""
     if isinstance(market, DeriMarket):

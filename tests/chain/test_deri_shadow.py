@@ -116,12 +116,13 @@ def one_wei_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keeper.protocols.deri.outlook.decide", wrong)
 
 
-async def test_a_wrong_verdict_stops_sending_until_somebody_clears_it(
+async def test_a_wrong_verdict_stops_sending_until_somebody_has_it_all_read_anew(
     lite: DeriDevnet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with shadowed(lite) as (market, follower):
         await lite.node.mine(2, interval_seconds=lite.world.lock_seconds)
         await follower.follow()
+        assert not market.read_anew()  # nothing is stopped
         one_wei_off(monkeypatch)
         with capture_logs() as logs:
             assert await market.shadow.check(follower.reader) > 0
@@ -133,7 +134,12 @@ async def test_a_wrong_verdict_stops_sending_until_somebody_clears_it(
         await lite.node.mine(1)
         await follower.follow()
         assert market.shadow.stopped
-        market.shadow.clear("the operator says so")
+        monkeypatch.undo()
+        assert [market.read_anew() for _ in range(3)] == [True, False, False]
+        assert market.shadow.stopped  # until it has been read
+        await lite.node.mine(1)
+        await follower.follow()
+        assert await market.shadow.check(follower.reader) == 0
         assert market.eligibility(lite.stakers[0], market.mirror.head.timestamp).allowed
 
 

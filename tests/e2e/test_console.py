@@ -6,6 +6,7 @@ Debian's Chromium is driven by its path; where there is none, these tests are re
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, Route, async_playwright
 
 from keeper.devnet.deri_world import moved
 from tests.e2e.operated import TOKEN, WORLD, Operated, operated
@@ -132,6 +133,34 @@ async def test_paused_is_said_and_done_by_whoever_has_the_token(keeper: Operated
     await page.get_by_role("button", name="Resume sending").click()
     await seen.status("Alive and allowed to liquidate")
     await page.locator("#events li.mined").first.wait_for(timeout=10_000)
+
+
+async def test_a_market_that_is_stopped_can_be_read_anew_there(keeper: Operated, seen: Seen) -> None:
+    """The stop is made up on its way to the page: the chain does not disagree for long here."""
+    page, orders = seen.page, list[str | None]()
+    await seen.status("Alive and allowed to liquidate")
+    button = page.get_by_role("button", name="Read lite anew")
+    assert await button.count() == 0
+    snapshot = json.loads(await keeper.text("/api/snapshot"))
+    snapshot["markets"][0]["figures"]["mismatch"] = "the verdict on account 7 is wrong"
+
+    async def stopped(route: Route) -> None:
+        body = f"event: snapshot\ndata: {json.dumps(snapshot)}\n\n"
+        await route.fulfill(content_type="text/event-stream", body=body)
+
+    async def ordered(route: Route) -> None:
+        orders.append(await route.request.header_value("authorization"))
+        await route.fulfill(status=202, json={})
+
+    await page.route("**/api/events*", stopped)
+    await page.route("**/api/markets/lite/bootstrap", ordered)
+    await page.reload()
+    await button.click()
+    await page.get_by_role("textbox", name="Token").fill(TOKEN)
+    async with page.expect_response("**/api/markets/lite/bootstrap"):
+        await page.get_by_role("button", name="Continue").click()
+    assert orders == [f"Bearer {TOKEN}"]
+    assert [await keeper.post(f"/api/markets/{name}/bootstrap", TOKEN) for name in ("lite", "nowhere")] == [409, 404]
 
 
 async def test_a_stale_head_is_said(keeper: Operated, seen: Seen) -> None:

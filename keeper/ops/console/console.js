@@ -166,6 +166,15 @@ function showFacts(snapshot) {
   toggle.hidden = false;
   say("switch", snapshot.paused ? "Resume sending" : "Pause sending");
   toggle.setAttribute("aria-pressed", String(snapshot.paused));
+  const stopped = stoppedMarket(snapshot);
+  $("anew").hidden = !stopped;
+  if (stopped) say("anew", `Read ${stopped} anew`);
+}
+
+// A market in which the chain's disagreement has stopped the sending; the one that is shown first of all.
+function stoppedMarket(snapshot) {
+  const stopped = snapshot.markets.filter((one) => one.figures?.mismatch).map((one) => one.name);
+  return stopped.includes(state.market) ? state.market : stopped[0];
 }
 
 function showTiles(snapshot, shown) {
@@ -560,12 +569,19 @@ function askForToken(why) {
   });
 }
 
-async function flip() {
-  const action = state.snapshot?.paused ? "resume" : "pause";
+const flip = () => order(state.snapshot?.paused ? "api/resume" : "api/pause");
+
+function readAnew() {
+  const stopped = state.snapshot && stoppedMarket(state.snapshot);
+  if (stopped) return order(`api/markets/${encodeURIComponent(stopped)}/bootstrap`);
+}
+
+// Ask the keeper to do something, with the token that it takes.
+async function order(path) {
   for (let why = ""; ; ) {
     if (!state.token && !(await askForToken(why))) return;
-    const response = await ask(`api/${action}`, { method: "POST" });
-    if (response.ok) return;
+    const response = await ask(path, { method: "POST" });
+    if (response.ok || response.status === 409) return; // 409: it is done already.
     const said = (await response.json()).error ?? response.statusText;
     state.token = "";
     sessionStorage.removeItem("token");
@@ -642,6 +658,7 @@ $("theme").addEventListener("click", () => {
   applyTheme();
 });
 $("switch").addEventListener("click", flip);
+$("anew").addEventListener("click", readAnew);
 for (const button of document.querySelectorAll("[data-hours]")) {
   button.addEventListener("click", () => {
     state.hours = Number(button.dataset.hours);
