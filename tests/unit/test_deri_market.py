@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -57,18 +56,6 @@ def now_of(contracts: Contracts) -> int:
 @pytest.fixture
 def lite() -> Contracts:
     return Contracts(recorded("lite"))
-
-
-class Meanwhile:
-    """A node that takes so long to answer that something happens meanwhile."""
-
-    def __init__(self, contracts: Contracts, happens: Callable[[], object]) -> None:
-        self._contracts = contracts
-        self._happens = happens
-
-    async def read(self, calls: Sequence[ReadCall], block_hash: str) -> list[ReadResult]:
-        self._happens()
-        return await self._contracts.read(calls, block_hash)
 
 
 class Meanwhile:
@@ -461,16 +448,6 @@ def test_nothing_is_known_before_it_was_read() -> None:
     market = DeriMarket(DeriMarketConfig("test", POOL))
     with pytest.raises(ProtocolError, match="call bootstrap or restore first"):
         market.log_filter()
-
-
-async def test_an_order_to_read_anew_is_not_lost_while_a_block_is_read(lite: Contracts) -> None:
-    market = await opened(lite)
-    market.shadow.stopped = "the verdict on account 1 is wrong"
-    symbol_id = next(iter(market.mirror.state.symbols))
-    await market.apply(advance(LONG_AFTER + 1, trade(1, symbol_id)), Meanwhile(lite, market.read_anew))
-    assert market.shadow.stopped
-    await market.apply(advance(LONG_AFTER + 2), lite)
-    assert not market.shadow.stopped
 
 
 async def test_an_order_to_read_anew_is_not_lost_while_a_block_is_read(lite: Contracts) -> None:
