@@ -262,6 +262,19 @@ async def test_candidates_come_in_the_order_of_what_they_pay(lite: Contracts) ->
     assert rewards[-1] == min(rewards)
 
 
+async def test_a_position_that_cannot_be_read_leaves_its_account_alone_and_the_rest_goes_on(lite: Contracts) -> None:
+    account = next(account for account in lite.state.accounts.values() if account.positions)
+    address = lite.state.symbols[account.positions[0].symbol_id].params.address
+    lite.overrides[address, abi.POSITIONS.at("", abi.uint_word(account.p_token_id)).data] = None
+    with capture_logs():
+        market = await opened(lite)
+    round_ = market.round(next_second(lite))
+    judged = round_.assess(str(account.p_token_id))
+    assert (judged.verdict, judged.reason) == (Verdict.UNASSESSABLE, f"symbol {address.lower()} is not known")
+    others = [key for key in lite.state.accounts if key != account.p_token_id]
+    assert {round_.assess(str(key)).verdict for key in others} == {Verdict.HEALTHY}
+
+
 async def test_an_account_that_is_not_there(lite: Contracts) -> None:
     market = await opened(lite)
     head = market.mirror.head
@@ -397,6 +410,7 @@ async def test_only_a_fee_of_minus_one_is_a_liquidation(lite: Contracts) -> None
         ("7", closing.transaction_hash)
     ]
     assert closing.address == MANAGER
+    assert market.closures([replace(closing, data=b""), replace(closing, topics=closing.topics[:2])]) == []
 
 
 # --- gas

@@ -182,6 +182,14 @@ async def test_a_symbol_that_lacks_a_parameter_is_of_an_unknown_kind(lite: Contr
     assert mirror.state.symbols[symbol_id].params.kind is SymbolKind.UNKNOWN
 
 
+async def test_a_symbol_whose_name_cannot_be_read_goes_by_its_id(lite: Contracts) -> None:
+    symbol_id, symbol = next(iter(lite.state.symbols.items()))
+    no_text = abi.uint_word(32) + abi.uint_word(2**200)
+    lite.overrides[symbol.params.address, abi.SYMBOL_NAME.selector] = no_text
+    mirror = await mirrored(lite)
+    assert mirror.state.symbols[symbol_id].params.name == symbol_id
+
+
 async def test_a_missing_oracle_is_named_once(lite: Contracts) -> None:
     gone = next(iter(lite.state.oracles))
     lite.state = replace(lite.state, oracles={key: o for key, o in lite.state.oracles.items() if key != gone})

@@ -118,7 +118,7 @@ def _addresses(data: bytes) -> tuple[str, ...]:
 def _text(data: bytes) -> str:
     try:
         (text,) = decode(["string"], data)
-    except (DecodingError, UnicodeDecodeError) as error:
+    except (DecodingError, UnicodeDecodeError, OverflowError) as error:
         raise ValueError(str(error)) from None
     return str(text)
 
@@ -320,8 +320,13 @@ class Trade:
     fee: int
 
 
+def is_trade(log: Log, manager: str) -> bool:
+    """Whether a log is that symbol manager's ``Trade``, and whole."""
+    return log.address == manager and log.topics[:1] == (TRADE,) and len(log.topics) == 3 and len(log.data) >= 128
+
+
 def trade_of(log: Log) -> Trade:
-    """Decode a ``Trade`` log."""
+    """Decode a ``Trade`` log. Raises ``ValueError`` or ``IndexError`` if it is not whole."""
     return Trade(
         int.from_bytes(log.topics[1], "big"),
         hex_of(log.topics[2]),

@@ -203,7 +203,7 @@ class DeriMarket:
         """Accounts liquidated: ``Trade`` with a fee of -1, one for each symbol closed."""
         found: dict[tuple[str, str], None] = {}
         for log in logs:
-            if log.topics[:1] == (abi.TRADE,) and log.address == self.mirror.wiring.symbol_manager:
+            if abi.is_trade(log, self.mirror.wiring.symbol_manager):
                 trade = abi.trade_of(log)
                 if trade.fee == abi.LIQUIDATED_FEE:
                     found[str(trade.p_token_id), log.transaction_hash] = None

@@ -433,8 +433,8 @@ def account(
     """One trader, None if the pToken does not exist (``exists`` is no more than an owner that isn't zero).
 
     ``ids`` maps symbol addresses to symbol ids. ``guess`` are symbol addresses that the account probably holds: when it
-    holds no others, one round of reading is enough. A symbol that the manager no longer lists goes by its address,
-    which no symbol of the market matches: the account is then not assessable.
+    holds no others, one round of reading is enough. A symbol that the manager no longer lists, or that does not tell
+    the position, goes by its address, which no symbol of the market matches: the account is then not assessable.
     """
     token = abi.uint_word(p_token_id)
     guessed = list(dict.fromkeys(guess))
@@ -453,11 +453,14 @@ def account(
     if missing := [address for address in active if address not in positions]:
         more = yield [abi.POSITIONS.at(address, token) for address in missing]
         positions |= dict(zip(missing, more, strict=True))
-    held = tuple(
-        Position(ids.get(address, address.lower()), *abi.POSITIONS.answer(positions[address], address))
-        for address in active
-    )
+    held = tuple(_position(address, ids, abi.POSITIONS.optional(positions[address])) for address in active)
     return AccountRead(AccountState(p_token_id, owner, amount_b0, held), vault)
+
+
+def _position(address: str, ids: Mapping[str, str], figures: tuple[int, int, int] | None) -> Position:
+    if figures is None:
+        return Position(address.lower(), 0, 0, 0)
+    return Position(ids.get(address, address.lower()), *figures)
 
 
 # --- privileger ------------------------------------------------------------------------------------------------------
