@@ -78,6 +78,11 @@ class Books:
         if self._claims.get((market, account)) == self.lane:
             del self._claims[market, account]
 
+    def let_go(self, market: str, account: str) -> None:
+        """Release an account unless an intent for it is open."""
+        if not any((intent.market, intent.account) == (market, account) for intent in self._open.values()):
+            self.release(market, account)
+
     def holds(self, market: str, account: str) -> bool:
         return self._claims.get((market, account)) == self.lane
 
@@ -118,8 +123,12 @@ class Books:
         self._record(intent, StateRow(intent.id, state, self._clock(), reason))
         self._close(intent)
 
+    def paid(self, receipt: Receipt) -> None:
+        """What is on chain is at risk no longer, but paid."""
+        self.budget.pay(self._clock(), receipt.fee_wei)
+
     def mined(self, form: Form, receipt: Receipt, revert: Revert | None) -> None:
-        """A form of an intent is on chain: paid, and earned, reverted or cancelled."""
+        """A form of an intent is on chain: earned, reverted or cancelled. What it cost is told to ``paid``."""
         intent = form.intent
         reason, action, reward_b0 = "", "", 0
         if form.cancels:
@@ -133,7 +142,6 @@ class Books:
             if told is None:
                 self._unread.append((intent, receipt))
         row = replace(_mined_row(intent, receipt, self._clock(), reward_b0), state=state, reason=reason, action=action)
-        self.budget.pay(row.at, receipt.fee_wei)
         self._record(intent, row, form, receipt)
         self._close(intent)
         if revert is not None:
@@ -193,9 +201,7 @@ class Books:
     def _close(self, intent: Intent) -> None:
         self._open.pop(intent.id, None)
         self._begun_ns.pop(intent.id, None)
-        others = self._open.values()
-        if not any((other.market, other.account) == (intent.market, intent.account) for other in others):
-            self.release(intent.market, intent.account)
+        self.let_go(intent.market, intent.account)
 
     def _reward(self, intent: Intent, receipt: Receipt) -> int | None:
         try:

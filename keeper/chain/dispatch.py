@@ -28,6 +28,8 @@ REFUSALS = 3
 REST_S = 0.1
 """A burst is over when nothing was handed over for that long."""
 
+TOO_LATE = "its nonce was used while it was signed"
+
 HEAD_START_S = 0.001
 """How long the first transaction has the event loop to itself: a request takes about half of that to be written."""
 
@@ -87,6 +89,13 @@ class Dispatch:
             forms = await self._sign(drafts, head)
             signed_ns = time.perf_counter_ns()
             await self._put_on_disk(drafts, forms)
+        except asyncio.CancelledError:
+            # Whether it is on disk or not, it does not leave.
+            for draft in drafts:
+                if draft.is_new:
+                    self._books.open(draft.intent)
+                    self._books.give_up(draft.intent, OutcomeState.ABANDONED, "the keeper stopped before it was sent")
+            raise
         except SignerError as error:
             self._books.raise_alert("signer", str(error))
             return False
@@ -95,15 +104,23 @@ class Dispatch:
             return False
         self._books.clear_alert("signer")
         self._books.clear_alert("journal")
+        taken: list[tuple[Draft, Form]] = []
         for draft, form in zip(drafts, forms, strict=True):
             if draft.is_new:
-                self._supersede(draft)
                 self._books.open(draft.intent, draft.begun_ns)
+            if self._nonces.is_settled(draft.slot):
+                # The chain was quicker than signer and disk. What it mined stays as it was told.
+                if draft.is_new:
+                    self._books.give_up(draft.intent, OutcomeState.ABANDONED, TOO_LATE)
+                continue
+            if draft.is_new:
+                self._supersede(draft)
             else:
                 self._books.step(draft.intent, OutcomeState.REPLACED, draft.reason, form)
             self._nonces.take(draft.slot, form)
-        self._hand_over([(draft.slot, form) for draft, form in zip(drafts, forms, strict=True)], head)
-        self._books.signed((draft.intent for draft in drafts if draft.is_new), signed_ns)
+            taken.append((draft, form))
+        self._hand_over([(draft.slot, form) for draft, form in taken], head)
+        self._books.signed((draft.intent for draft, _ in taken if draft.is_new), signed_ns)
         return True
 
     def again(self, slots: Sequence[Slot], head: int) -> None:
@@ -190,12 +207,20 @@ class Dispatch:
             told = relay.send_all([form.signed.raw for _, form in part], head)
             for (slot, form), delivery in zip(part, told, strict=True):
                 form.handed_ns = form.handed_ns or now_ns
+                form.unanswered += 1
                 self.spawn(self._listen(slot, form, delivery))
 
     async def _listen(self, slot: Slot, form: Form, told: Awaitable[Delivery]) -> None:
-        delivery = await told
-        if self._nonces.slots.get(slot.nonce) is slot and slot.current is form:
+        try:
+            delivery = await told
+        finally:
+            form.unanswered -= 1
+        if self._nonces.slots.get(slot.nonce) is not slot:
+            return
+        if slot.current is form:
             self._heard(slot, form, delivery)
+        elif delivery.answer in (Answer.ACCEPTED, Answer.UNCERTAIN):
+            slot.accepted = True
 
     def _heard(self, slot: Slot, form: Form, delivery: Delivery) -> None:
         """Draw the conclusion from an answer; what needs a look at the chain waits for the next head or look."""
@@ -233,7 +258,7 @@ class Dispatch:
 
     def _refused(self, slot: Slot, form: Form, delivery: Delivery) -> None:
         """Give a transaction up that no node took; its nonce is spare. What a node may have taken stays in flight."""
-        if delivery.certain and not slot.accepted:
+        if delivery.certain and not slot.may_be_held:
             slot.live = False
             self._books.give_up(form.intent, OutcomeState.ABANDONED, delivery.text)
 

@@ -72,6 +72,8 @@ log = structlog.get_logger(__name__)
 FIRST_CHUNK, NEXT_CHUNKS = 1, 16
 """How many liquidations share a journal commit: the first of a burst goes alone, so that its bytes leave at once."""
 
+CLOSING = "the lane is closing"
+
 IDLE_LOOK_BLOCKS = 16
 """With nothing in flight, the wallet and the nonce are looked at every so many blocks."""
 
@@ -103,7 +105,8 @@ class Lane:
         self._journal = journal
         self._settings = settings
         self._clock = clock
-        self._nonces = Nonces()
+        self._data_fee = data_fee or NoDataFee()
+        self._nonces = Nonces(self._data_fee.on_top_wei)
         self._budget = Budget(settings.limits)
         self._books = Books(
             signer.address,
@@ -133,7 +136,6 @@ class Lane:
             node, journal, self._nonces, self._settlement, self._books, self._dispatch, self._budget, settings, clock
         )
         self._head: Header | None = None
-        self._data_fee = data_fee or NoDataFee()
         self._fee_watch = FeeWatch(node, settings.fees, self._data_fee)
         self._relays = relays or {}
         self._rivals = Rivals()
@@ -243,12 +245,17 @@ class Lane:
         unsure = self._settlement.unsure_of(head)
         wanted = [item for item in batch if self._claim(item, head, unsure)]
         first = FIRST_CHUNK if self._dispatch.rested else 0
-        for chunk in filter(None, (wanted[:first], *_chunks(wanted[first:], NEXT_CHUNKS))):
-            async with self._dispatch.turn:
-                await self._open(chunk, head)
-            if first:
-                first = 0
-                await self._dispatch.head_start()
+        try:
+            for chunk in filter(None, (wanted[:first], *_chunks(wanted[first:], NEXT_CHUNKS))):
+                async with self._dispatch.turn:
+                    await self._open(chunk, head)
+                if first:
+                    first = 0
+                    await self._dispatch.head_start()
+        except BaseException:
+            for item in wanted:
+                self._books.let_go(item.market, item.account)
+            raise
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
         """What is in flight for the account is useless now (clause 7). Its nonce goes to the next liquidation, or is
@@ -291,10 +298,11 @@ class Lane:
             if not await self._look(head):
                 return
             self._watch_balance()
+            await self._mending.look_for_gap()
             async with self._dispatch.turn:
                 await self._mending.mend(head, self._market(head), self._losses)
             if idle:
-                await self._journal.checkpoint()
+                await self._tidy()
         self._dispatch.spawn(self._fee_watch.refresh())
 
     async def answered(self) -> None:
@@ -312,7 +320,7 @@ class Lane:
 
     def _claim(self, item: Liquidation, head: Header, unsure: Collection[tuple[str, str]]) -> bool:
         reason = "" if self._started else "not reconciled with the chain yet"
-        reason = reason or ("the lane is closing" if self._closing else "")
+        reason = reason or (CLOSING if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
         reason = reason or self._behind_a_rival(item.market, item.account)
         if not reason and (item.market, item.account) in unsure:
@@ -336,6 +344,9 @@ class Lane:
         """Price, sign, journal and hand over one chunk; whoever calls has the turn."""
         drafts: list[Draft] = []
         dropped: list[tuple[Liquidation, str]] = []
+        if self._closing:
+            dropped = [(item, CLOSING) for item in items]
+            items = ()
         market = self._market(head)
         room = self._budget.room(self._clock())
         at_risk_wei = self._nonces.at_risk_wei()
@@ -433,6 +444,13 @@ class Lane:
         self._unheard = False
         return True
 
+    async def _tidy(self) -> None:
+        try:
+            await self._journal.checkpoint()
+        except StoreError as error:
+            # Nothing is lost by it; whether the journal can be written shows when it has to be.
+            log.warning("lane.journal-untidy", lane=self.address, error=str(error))
+
     def _doubt(self) -> None:
         """A node said ``nonce too low``: look now rather than at the next head."""
         if self._head is not None:
@@ -466,4 +484,4 @@ def _chunks(items: Sequence[Liquidation], size: int) -> list[Sequence[Liquidatio
 
 def _floor(slot: Slot) -> Fees | None:
     """The least that replaces what a node may still hold at this nonce."""
-    return bumped(slot.offered) if slot.accepted and slot.offered else None
+    return bumped(slot.offered) if slot.may_be_held and slot.offered else None

@@ -17,6 +17,7 @@ from keeper.chain.rivals import Rivals
 from keeper.chain.settlement import Settlement
 from keeper.chain.tending import Circumstances, Step, cancellation, tend
 from keeper.chain.transaction import Fees
+from keeper.errors import ChainError
 from keeper.model import Header, OutcomeState
 from keeper.store.journal import Intent, Journal
 
@@ -66,12 +67,16 @@ class Mending:
         self._budget = budget
         self._settings = settings
         self._clock = clock
-        self._gap: tuple[int, ...] = ()
+        self._gap: frozenset[int] = frozenset()
+        """Nonces that nobody used and others wait for, as of the last look."""
+        self._agreed: frozenset[int] = frozenset()
+        """Those of them that two looks in a row agree on."""
+        self._gap_unseen = False
 
     async def mend(self, head: Header, market: FeeMarket, losses: Mapping[str, int]) -> None:
         """One round; whoever calls has the turn. ``losses`` are competitions lost in a row, by market."""
         count = self._settlement.count
-        await self._find_gap(count)
+        self._take_gap(count)
         room = self._budget.room(self._clock()).wei - self._nonces.at_risk_wei()
         live = self._nonces.live()
         behind_wei = sum(_wanted_wei(slot) for slot in live)
@@ -85,7 +90,7 @@ class Mending:
                 again.append(slot)
             elif move.fees is not None:
                 cancels = move.step is Step.CANCEL or slot.current.cancels
-                more_wei = move.fees.max_wei * slot.current.gas_limit - slot.at_risk_wei
+                more_wei = max(0, move.fees.max_wei * slot.current.gas_limit - slot.at_risk_wei)
                 if cancels or more_wei <= room:
                     room -= 0 if cancels else more_wei
                     reason = "cancelled: " + (slot.useless or "it blocks others") if cancels else "offered dearer"
@@ -138,22 +143,34 @@ class Mending:
         )  # fmt: skip
         return Draft(slot, filler, fees, cancels=True, is_new=True)
 
-    async def _find_gap(self, count: int) -> None:
-        """Nonces that nobody used and others wait for become spare, once two heads in a row agree on them."""
-        missing = self._nonces.missing(count)
+    async def look_for_gap(self) -> None:
+        """Ask the node for nonces that nobody used and others wait for. What it doesn't answer, the next head asks."""
+        missing = self._nonces.missing(self._settlement.count)
+        self._agreed = frozenset()
         if missing:
-            pending = (await tally(self._node, self._books.lane, "pending")).count
+            try:
+                pending = (await tally(self._node, self._books.lane, "pending")).count
+            except ChainError as error:
+                if not self._gap_unseen:
+                    log.warning("lane.gap-unseen", lane=self._books.lane, error=str(error))
+                self._gap_unseen = True
+                return
             missing = [nonce for nonce in missing if nonce >= pending]
-        agreed, self._gap = set(self._gap) & set(missing), tuple(missing)
-        if len(agreed) > FILLABLE_GAP:
+        self._gap_unseen = False
+        self._agreed, self._gap = self._gap & set(missing), frozenset(missing)
+
+    def _take_gap(self, count: int) -> None:
+        """Let the nonces of a gap be spare."""
+        if len(self._agreed) > FILLABLE_GAP:
             log.error("lane.nonces-far-ahead", lane=self._books.lane, chain=count, ours=self._nonces.next)
             for slot in self._nonces.live():
                 slot.live = False
                 for intent in slot.intents():
                     self._books.give_up(intent, OutcomeState.ABANDONED, "signed for a nonce that is out of reach")
             self._nonces.next = count
-            return
-        self._nonces.slots.update({nonce: Slot(nonce, live=False) for nonce in agreed})
+        else:
+            self._nonces.slots |= {nonce: Slot(nonce, live=False) for nonce in self._agreed}
+        self._agreed = frozenset()
 
 
 def _wanted_wei(slot: Slot) -> int:

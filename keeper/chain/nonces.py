@@ -7,7 +7,7 @@ nobody wants it any more: spare slots are used first, so that no gap stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from keeper.chain.gas import TRANSFER_GAS
@@ -27,6 +27,8 @@ class Form:
     handed_ns: int = 0
     acknowledged: bool = False
     """An endpoint said that it took it."""
+    unanswered: int = 0
+    """How often it was handed over without an answer so far."""
 
     @property
     def gas_limit(self) -> int:
@@ -66,7 +68,14 @@ class Slot:
         if not self.forms:
             return None
         tips = [form.fees.tip_wei for form in self.forms if form.fees.tip_wei is not None]
-        return Fees(max(form.fees.max_wei for form in self.forms), max(tips) if tips else None)
+        # The tip of a legacy form is its whole price: only another legacy form is sure to be dear enough.
+        tip_wei = max(tips) if len(tips) == len(self.forms) else None
+        return Fees(max(form.fees.max_wei for form in self.forms), tip_wei)
+
+    @property
+    def may_be_held(self) -> bool:
+        """A node has one of its forms, or an answer is still to come that may say so."""
+        return self.accepted or any(form.unanswered for form in self.forms)
 
     @property
     def is_spare(self) -> bool:
@@ -74,7 +83,7 @@ class Slot:
 
     @property
     def at_risk_wei(self) -> int:
-        """The most that this nonce can still cost."""
+        """The most that this nonce's gas can still cost."""
         if not self.live and not self.accepted:
             return 0
         return max((form.gas_limit * form.fees.max_wei for form in self.forms), default=0)
@@ -98,7 +107,9 @@ class Slot:
 class Nonces:
     """The slots of one signer that are not settled on chain, and the nonce that comes next."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_fee_wei: Callable[[int], int] = lambda length: 0) -> None:
+        """``data_fee_wei`` is what a transaction costs besides its gas, by the length of its call data."""
+        self._data_fee_wei = data_fee_wei
         self.slots: dict[int, Slot] = {}
         self.next = 0
         """The nonce that comes after all in use."""
@@ -125,6 +136,10 @@ class Nonces:
 
     def settle(self, slot: Slot) -> None:
         self.slots.pop(slot.nonce, None)
+
+    def is_settled(self, slot: Slot) -> bool:
+        """Whether a slot that was going to be taken is past by now: the chain has used its nonce meanwhile."""
+        return slot.nonce < self.next and self.slots.get(slot.nonce) is not slot
 
     def live(self) -> list[Slot]:
         """Lowest nonce first."""
@@ -153,4 +168,9 @@ class Nonces:
         return [nonce for nonce in range(count, highest) if nonce not in self.slots]
 
     def at_risk_wei(self) -> int:
-        return sum(slot.at_risk_wei for slot in self.slots.values())
+        """The most that all that is in flight can still cost."""
+        return sum(
+            at_risk_wei + self._data_fee_wei(max(len(form.intent.data) for form in slot.forms))
+            for slot in self.slots.values()
+            if (at_risk_wei := slot.at_risk_wei)
+        )

@@ -102,6 +102,7 @@ class Settlement:
             return False
         receipt = found[form.signed.hash]
         self._nonces.settle(slot)
+        self._books.paid(receipt)
         self._nonces.next = max(self._nonces.next, slot.nonce + 1)
         self._mined_next = max(self._mined_next, slot.nonce + 1)
         self.count = max(self.count, self._mined_next)

@@ -87,7 +87,7 @@ def cancellation(slot: Slot, around: Circumstances) -> Fees | None:
     """What a transfer to ourselves has to offer at this nonce; None if that is over the ceiling or out of reach."""
     settings = around.settings
     plain = POLICIES[settings.policy](settings, around.market, Demand(0, TRANSFER_GAS))
-    if not slot.accepted:
+    if not slot.may_be_held:
         fees: Fees | None = plain if plain.max_wei <= settings.max_fee_wei else None
     else:
         fees = next_fees(_offered(slot), plain, 1, settings.max_fee_wei)

@@ -99,3 +99,12 @@ def test_a_spare_nonce_at_the_end_that_no_node_took_needs_no_filling() -> None:
     assert nonces.to_fill(0) == []
     nonces.slots[0].accepted = True
     assert [found.nonce for found in nonces.to_fill(0)] == [0]
+
+
+def test_what_replaces_a_legacy_form_is_legacy_because_its_tip_is_its_whole_price() -> None:
+    legacy = replace(form("8", max_gwei=21), fees=Fees(24 * GWEI, None))
+    move = tend(slot(form(), legacy), replace(AROUND, head=103))
+    assert move.step is Step.REPLACE
+    assert move.fees is not None
+    assert move.fees.tip_wei is None
+    assert move.fees.max_wei >= 27 * GWEI

@@ -1,0 +1,218 @@
+"""What may happen while the lane waits for something: each await is a moment in which the world goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from keeper.chain.budget import Limits
+from keeper.chain.data_fee import NoDataFee
+from keeper.chain.relay import Answer, Delivery
+from keeper.errors import StoreError
+from keeper.store.ledger import entries
+from tests.unit.lane_alone import COIN, GAS, GWEI, SETTINGS, Alone, header, lane_alone, liquidation
+
+
+def slow_disk(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """What is put on disk from now on: set when that begins, and to be set for it to go on."""
+    put, begun, goes_on = alone.journal.intend, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: object) -> None:
+        begun.set()
+        await goes_on.wait()
+        await put(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(alone.journal, "intend", slow)
+    return begun, goes_on
+
+
+async def test_a_gap_that_nobody_can_tell_of_now_is_looked_for_at_the_next_head(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1", "2", "3")
+        # The node forgot that it ever had the first two: they are in no slot, and the third waits for them.
+        alone.lane._nonces.slots.pop(0)
+        alone.lane._nonces.slots.pop(1)
+        alone.chain.silent_about = "eth_getTransactionCount pending"
+        await alone.turn(101)
+        alone.chain.silent_about = ""
+        await alone.turn(102)
+        await alone.turn(103)
+        assert sorted(alone.lane._nonces.slots) == [0, 1, 2]
+
+
+async def test_a_journal_that_can_t_be_tidied_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+
+        async def full() -> None:
+            raise StoreError("room", "the disk is full", "free some")
+
+        monkeypatch.setattr(alone.journal, "checkpoint", full)
+        await alone.turn(112)
+        await alone.send("1", number=112)
+        assert alone.states("1") == ["sent"]
+
+
+async def test_what_is_mined_while_its_replacement_is_put_on_disk_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        [first] = alone.door.hashes
+        begun, goes_on = slow_disk(alone, monkeypatch)
+        mending = asyncio.create_task(alone.lane.on_head(header(102, 40 * GWEI)))
+        await begun.wait()
+        alone.chain.mine(first, 102)
+        await alone.lane._look_again(header(102, 40 * GWEI))
+        goes_on.set()
+        await mending
+        await alone.turn(103)
+        await alone.turn(104)
+        assert alone.states("1") == ["sent", "mined"]
+        assert alone.lane.under_way == 0
+        await alone.journal.drain()
+        [entry] = await entries(alone.journal.engine)
+        assert (entry.state.value, entry.reward_b0) == ("mined", 5)
+
+
+async def test_a_liquidation_whose_spare_nonce_is_mined_while_it_is_put_on_disk_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        [first] = alone.door.hashes
+        alone.lane.withdraw("pool", "1", "somebody else was first")
+        begun, goes_on = slow_disk(alone, monkeypatch)
+        sending = asyncio.create_task(alone.send("2"))
+        await begun.wait()
+        alone.chain.mine(first, 101, ok=False)
+        await alone.lane._look_again(header(101))
+        goes_on.set()
+        await sending
+        assert alone.states("1") == ["sent", "reverted"]
+        assert alone.states("2") == ["abandoned"]
+        await alone.send("2", number=101)
+        await alone.turn(102)
+        assert alone.states("1") == ["sent", "reverted"]
+        assert alone.states("2") == ["abandoned", "sent"]
+        assert list(alone.lane._nonces.slots) == [1]
+
+
+async def test_who_is_cancelled_while_it_sends_leaves_no_account_claimed_and_no_intent_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+        with monkeypatch.context() as patch:
+            begun, goes_on = slow_disk(alone, patch)
+            sending = [asyncio.create_task(alone.send(*accounts)) for accounts in (("1", "2"), ("3",))]
+            await begun.wait()
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            goes_on.set()
+        assert not alone.door.handed
+        assert [alone.lane.in_flight("pool", account) for account in "123"] == [False] * 3
+        await alone.send("1", "2", "3")
+        assert [alone.states(account)[-1] for account in "123"] == ["sent"] * 3
+
+
+async def test_13_what_waits_for_its_turn_when_the_lane_closes_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+        begun, goes_on = slow_disk(alone, monkeypatch)
+        sending = [asyncio.create_task(alone.send(account)) for account in "12"]
+        await begun.wait()
+        closing = asyncio.create_task(alone.lane.close(0.1))
+        await a_while()
+        goes_on.set()
+        await asyncio.gather(*sending, closing)
+        assert (alone.states("1"), alone.states("2")) == (["sent"], ["skipped"])
+
+
+async def test_a_first_form_that_is_still_unanswered_is_not_given_up_with_its_replacement(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        first: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        alone.door.answers = [first, answered(Answer.NO_FUNDS)]
+        await alone.lane.submit([liquidation("1")], header(100))
+        await alone.lane.on_head(header(101, 40 * GWEI))
+        await a_while()
+        assert len(alone.door.handed) == 2
+        assert alone.lane.in_flight("pool", "1")
+        first.set_result(Delivery(Answer.ACCEPTED))
+        await alone.lane.answered()
+        alone.chain.mine(alone.door.hashes[0], 102)
+        await alone.turn(102)
+        assert alone.states("1") == ["replaced", "mined"]
+
+
+async def test_what_takes_a_nonce_whose_last_form_is_unanswered_is_dear_enough_to_replace_it(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        first: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        alone.door.answers = [first]
+        await alone.lane.submit([liquidation("1")], header(100))
+        alone.lane.withdraw("pool", "1", "healthy again")
+        await alone.lane.submit([liquidation("2")], header(100))
+        [slot] = alone.lane._nonces.live()
+        first.set_result(Delivery(Answer.ACCEPTED))
+        assert slot.forms[1].fees.max_wei * 8 >= slot.forms[0].fees.max_wei * 9
+
+
+async def test_10_what_a_revert_cost_is_not_free_again_while_its_reason_is_asked_for(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        alone.chain.mine(alone.door.hashes[0], 101, ok=False)
+        before, paid = alone.lane.room_wei, GAS // 2 * 11 * GWEI
+        alone.chain.holds["eth_call"] = asyncio.Event()
+        looking = asyncio.create_task(alone.turn(101))
+        await a_while()
+        assert alone.lane.room_wei == SETTINGS.limits.hour_wei - paid
+        assert before < alone.lane.room_wei
+        alone.chain.holds["eth_call"].set()
+        await looking
+        assert alone.lane.room_wei == SETTINGS.limits.hour_wei - paid
+
+
+async def test_10_a_replacement_with_a_smaller_gas_limit_makes_no_room_for_others(tmp_path: Path) -> None:
+    """A nonce that went from a large transaction to a small one may still cost what the large one does."""
+    at_most = GAS * 21 * GWEI
+    tight = replace(SETTINGS, limits=Limits(hour_wei=11 * at_most, day_wei=50 * at_most))
+    async with lane_alone(tmp_path, settings=tight) as alone:
+        large = replace(liquidation("large"), gas_limit=8 * GAS)
+        await alone.lane.submit([large], header(100))
+        await alone.lane.answered()
+        alone.lane.withdraw("pool", "large", "healthy again")
+        await alone.send("small", "other")
+        await alone.turn(101, 40 * GWEI)
+        assert alone.lane.room_wei >= 0
+
+
+class PerByte(NoDataFee):
+    """An L2 that charges a coin's thousandth for a byte, besides the gas."""
+
+    def on_top_wei(self, length: int) -> int:
+        return length * COIN // 1000
+
+
+async def test_10_the_data_fee_of_what_is_in_flight_is_not_spent_twice(tmp_path: Path) -> None:
+    tight = replace(SETTINGS, limits=Limits(hour_wei=COIN // 100, day_wei=COIN))
+    async with lane_alone(tmp_path, settings=tight, data_fee=PerByte()) as alone:
+        await alone.send("one")
+        assert alone.lane.room_wei == COIN // 100 - GAS * 21 * GWEI - 3 * COIN // 1000
+        await alone.send("two")
+        await alone.send("three")
+        assert alone.states("three") == ["skipped"]
+
+
+async def answered(answer: Answer) -> Delivery:
+    return Delivery(answer, "no")
+
+
+async def a_while() -> None:
+    """Let everything go on that can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
