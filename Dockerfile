@@ -5,11 +5,15 @@ COPY requirements.lock ./
 RUN python -m venv /opt/keeper \
     && /opt/keeper/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock \
     && /opt/keeper/bin/pip uninstall --yes pip setuptools
+# Other packages' tests are of no use here, and some bring keys along.
+RUN find /opt/keeper/lib -type d \( -name tests -o -name test -o -name SelfTest \) -prune -exec rm -r {} +
 COPY keeper /opt/keeper/lib/python3.11/site-packages/keeper
-RUN /opt/keeper/bin/python -m compileall -q /opt/keeper/lib/python3.11/site-packages/keeper
+# Neither is the local market, whose keys everybody knows.
+RUN rm -r /opt/keeper/lib/python3.11/site-packages/keeper/devnet \
+    && /opt/keeper/bin/python -m compileall -q /opt/keeper/lib/python3.11/site-packages/keeper
 
 # A local market for trying it out: the contracts compiled, and the scripts that deploy and move it.
-FROM build AS devnet
+FROM python:3.11-slim-bookworm AS devnet
 # Debian keeps one version of a package at a time: a pinned one is gone with the next update.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -24,6 +28,7 @@ COPY --from=ghcr.io/foundry-rs/foundry:v1.7.1 /usr/local/bin/forge /usr/local/bi
 WORKDIR /srv/contracts
 RUN forge build --quiet --skip test
 WORKDIR /srv
+COPY --from=build /opt/keeper /opt/keeper
 COPY keeper keeper
 COPY scripts scripts
 RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /state && chown keeper /state
@@ -32,14 +37,17 @@ ENV PATH=/opt/keeper/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "scripts/devnet"]
 
 FROM python:3.11-slim-bookworm AS keeper
-RUN useradd --uid 10001 --no-create-home keeper && mkdir -p /var/lib/keeper && chown keeper /var/lib/keeper
+# Nothing here needs to become somebody else: no program keeps its setuid bit.
+RUN useradd --uid 10001 --no-create-home keeper \
+    && mkdir -p /var/lib/keeper && chown keeper /var/lib/keeper \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/keeper /opt/keeper
 USER 10001
 WORKDIR /var/lib/keeper
-ENV PATH=/opt/keeper/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/keeper/bin:$PATH PYTHONUNBUFFERED=1 KEEPER_CONFIG=/etc/keeper/keeper.toml
 # Ready means: it may liquidate, and could at this moment. A token is not asked for.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=2 \
     CMD ["python", "-m", "keeper.ops.healthcheck"]
 # exec form: SIGTERM reaches the daemon itself.
 ENTRYPOINT ["python", "-m", "keeper"]
-CMD ["run", "--config", "/etc/keeper/keeper.toml"]
+CMD ["run"]
