@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from structlog.testing import capture_logs
 
 from keeper.chain.blocks import logs_of
 from keeper.chain.endpoint import Endpoint
@@ -14,7 +16,8 @@ from keeper.devnet.anvil import Anvil
 from keeper.devnet.meridian import Cohort, Holder, MeridianDevnet, MeridianWorld, deploy_meridian
 from keeper.devnet.rpc import RpcError
 from keeper.errors import ChainError, ProtocolError
-from keeper.model import Outcome, OutcomeState, Verdict, Window
+from keeper.model import Advance, Log, Outcome, OutcomeState, Verdict, Window
+from keeper.protocols.meridian import events
 from keeper.protocols.meridian.liquidation import State, effective_test
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
 from keeper.protocols.meridian.state import position_key
@@ -481,3 +484,36 @@ async def test_the_mirror_equals_a_fresh_one_after_anything(direct: MeridianDevn
                 ]
                 await check_verdicts(direct, market, holders=known)
     assert len(kinds) > 2
+
+
+async def test_other_rules_of_the_vault_are_told(direct: MeridianDevnet) -> None:
+    market = market_of(direct, settings_every_s=0)
+    async with watching(direct, market) as follower:
+        rules = await direct.node.rpc("eth_getCode", direct.vault_utils.address, "latest")
+        await direct.node.set_code(ALICE, bytes.fromhex(str(rules)[2:]))
+        await direct.confirm(await direct.govern("setVaultUtils", ALICE))
+        with capture_logs() as lines:
+            await follower.follow()
+            await direct.node.mine()
+            await follower.follow()
+        assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+            "the vault's rules were exchanged: the keeper's may not be theirs any more"
+        ]
+        await check_verdicts(direct, market)
+
+
+async def test_an_event_that_cannot_be_read_has_every_position_read(direct: MeridianDevnet) -> None:
+    market = market_of(direct)
+    async with watching(direct, market) as follower:
+        await follower.follow()
+        key, before = next(iter(market.mirror.positions.items()))
+        market.mirror.positions[key] = replace(before, size_e30=before.size_e30 + 1)
+        head = market.mirror.head
+        vault, nothing = direct.vault.address, "0x" + "00" * 32
+        for topic in (events.UPDATE_POSITION, events.INCREASE_POSITION, events.UPDATE_FUNDING_RATE):
+            broken = Log(vault, (topic,), b"\1" * 31, head.number, head.hash, nothing, 0)
+            with capture_logs() as lines:
+                await market.apply(Advance(head, (broken,)), follower.reader)
+            assert "an event can't be read: every position is read again" in [line["event"] for line in lines]
+        assert market.mirror.positions[key] == before
+        assert market.closures([broken]) == []

@@ -15,7 +15,7 @@ from keeper.protocols.meridian.state import Price
 from keeper.protocols.meridian.wiring import Source, Wiring
 
 BTC, FEED, SOURCE, VAULT = ("0x" + digit * 40 for digit in "1234")
-WIRING = Wiring(VAULT, None, VAULT, FEED, None, None, 1, (BTC,), {BTC: Source(SOURCE, SOURCE)})
+WIRING = Wiring(VAULT, None, VAULT, VAULT, FEED, None, None, 1, (BTC,), {BTC: Source(SOURCE, SOURCE)})
 E22 = 10**22
 NOW = 1_750_000_000
 

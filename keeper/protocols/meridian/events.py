@@ -45,6 +45,14 @@ TOKEN_TOPICS = frozenset(
 )
 """Their first word is the token whose running figures changed."""
 
+_WORDS = dict.fromkeys(TOKEN_TOPICS, 2) | {
+    INCREASE_POSITION: 9,
+    DECREASE_POSITION: 9,
+    UPDATE_POSITION: 8,
+    CLOSE_POSITION: 7,
+    LIQUIDATE_POSITION: 10,
+}
+
 SET_LIQUIDATOR = _topic("SetLiquidator(address,bool)")
 """Of the position manager; the account is indexed."""
 ANSWER_UPDATED = _topic("AnswerUpdated(int256,uint256,uint256)")
@@ -81,6 +89,11 @@ def int_at(data: bytes, index: int) -> int:
 
 def address_at(data: bytes, index: int) -> str:
     return to_checksum_address(data[32 * index + 12 : 32 * index + 32])
+
+
+def is_whole(log: Log) -> bool:
+    """Whether a log of the vault carries all that its event says; true of every other event."""
+    return len(log.data) >= 32 * _WORDS.get(log.topics[0] if log.topics else b"", 0)
 
 
 def key_at(data: bytes) -> str:

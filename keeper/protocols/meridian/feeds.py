@@ -197,8 +197,8 @@ class Feeds:
             return False
         emitters = wiring.emitters()
         for log in logs:
-            tokens = emitters.get(log.address, []) if log.topics[:1] == (events.ANSWER_UPDATED,) else []
-            if log.topics[:1] == (events.PRICE_UPDATE,) and log.address == wiring.fast_events:
+            tokens = emitters.get(log.address, []) if _is_answer(log) else []
+            if log.topics[:1] == (events.PRICE_UPDATE,) and log.address == wiring.fast_events and len(log.data) >= 64:
                 tokens = [events.address_at(log.data, 0)]
             if not tokens or not all(self._follows(token) for token in tokens):
                 return False
@@ -243,7 +243,7 @@ class Feeds:
         """Keep the answers of a block that is read all the same: later ones are sampled together with them."""
         terms, emitters = self._terms, wiring.emitters()
         for log in logs:
-            if log.topics[:1] == (events.ANSWER_UPDATED,) and terms is not None:
+            if _is_answer(log) and terms is not None:
                 for token in emitters.get(log.address, []):
                     if token in self._rounds:
                         self._sample(token, log, terms)
@@ -298,6 +298,10 @@ class Feeds:
         for token in self._failing.keys() - failing.keys():
             self._log.info("a price again", token=token)
         self._failing = failing
+
+
+def _is_answer(log: Log) -> bool:
+    return log.topics[:1] == (events.ANSWER_UPDATED,) and len(log.topics) == 3
 
 
 def _said(feed: TokenFeed, timestamp: int) -> Price | None:

@@ -154,7 +154,7 @@ class MeridianMarket:
         return [
             (events.key_at(log.data), log.transaction_hash)
             for log in logs
-            if log.topics[:1] in ((events.LIQUIDATE_POSITION,), (events.CLOSE_POSITION,))
+            if log.topics[:1] in ((events.LIQUIDATE_POSITION,), (events.CLOSE_POSITION,)) and events.is_whole(log)
         ]
 
     def realised_reward_b0(self, outcome: Outcome, logs: Sequence[Log]) -> int:

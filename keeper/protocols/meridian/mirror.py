@@ -138,7 +138,7 @@ class Mirror:
         """
         wanted = LogFilter(frozenset({self._address}), frozenset(events.POSITION_TOPICS))
         past = await self._history.logs(wanted, self._start_block, head)
-        records = [events.Record(log.topics[0], log.data, 0) for log in past]
+        records = [events.Record(log.topics[0], log.data, 0) for log in past if events.is_whole(log)]
         opened = events.fold(records, funding_interval=1).positions
         self._drop_positions()
         self._wiring = None
@@ -176,14 +176,20 @@ class Mirror:
         if advance.undone or self._behind:
             return []
         ours = [log for log in advance.logs if log.topics and log.topics[0] in events.POSITION_TOPICS]
-        if any(log.block_hash != advance.head.hash for log in ours):
+        if any(log.block_hash != advance.head.hash or not events.is_whole(log) for log in ours):
             return []
         return [events.Record(log.topics[0], log.data, advance.head.timestamp) for log in ours]
 
     def _mark(self, advance: Advance) -> None:
         for log in (*advance.undone, *advance.logs):
             topic = log.topics[0] if log.topics else b""
-            if topic in events.TOKEN_TOPICS:
+            if not events.is_whole(log):
+                self._log.error(
+                    "an event can't be read: every position is read again", transaction=log.transaction_hash
+                )
+                self._dirty.positions = self.positions | self._dirty.positions
+                self._dirty.settings = True
+            elif topic in events.TOKEN_TOPICS:
                 self._dirty.tokens.add(events.address_at(log.data, 0))
             elif topic in events.POSITION_TOPICS:
                 named = events.identity_of(topic, log.data) or self.positions.get(events.key_at(log.data))
@@ -248,7 +254,10 @@ class Mirror:
     def _ask_wiring(self, batch: Batch, wiring: Wiring) -> Callable[[], bool]:
         feed = wiring.price_feed
         governor, price_feed = batch.ask(self._address, "gov()"), batch.ask(self._address, "priceFeed()")
-        count = batch.ask(self._address, "allWhitelistedTokensLength()")
+        rules, count = (
+            batch.ask(self._address, "vaultUtils()"),
+            batch.ask(self._address, "allWhitelistedTokensLength()"),
+        )
         secondary, enabled = batch.ask(feed, "secondaryPriceFeed()"), batch.ask(feed, "isSecondaryPriceEnabled()")
         sources = {token: batch.ask(feed, "priceFeeds(address)", token) for token in wiring.sources}
         emitters = {token: batch.ask(source.address, "aggregator()") for token, source in wiring.sources.items()}
@@ -259,8 +268,16 @@ class Mirror:
         def rewired() -> bool:
             uses_fast = secondary.ok and enabled.ok and enabled.flag() and secondary.uint() != 0
             fast = secondary.address() if uses_fast else None
+            if moved(rules, wiring.rules):
+                self._log.error(
+                    "the vault's rules were exchanged: the keeper's may not be theirs any more",
+                    was=wiring.rules,
+                    now=rules.address(),
+                    remedy="compare them, rehearse, and stop this market until then",
+                )
             return (
                 moved(governor, wiring.governor)
+                or moved(rules, wiring.rules)
                 or moved(price_feed, wiring.price_feed)
                 or count.uint() != wiring.listed
                 or fast != wiring.secondary_feed

@@ -26,6 +26,8 @@ class Wiring:
     vault: str
     manager: str | None
     governor: str
+    rules: str
+    """``vaultUtils``: the liquidation test and the fees."""
     price_feed: str
     secondary_feed: str | None
     """Set and enabled, else None."""
@@ -56,7 +58,7 @@ async def discover(
     """
     batch = Batch()
     governor, price_feed = batch.ask(vault, "gov()"), batch.ask(vault, "priceFeed()")
-    count = batch.ask(vault, "allWhitelistedTokensLength()")
+    count, rules = batch.ask(vault, "allWhitelistedTokensLength()"), batch.ask(vault, "vaultUtils()")
     managed = batch.ask(manager, "vault()") if manager else None
     await batch.read(reader, block_hash)
     if managed is not None and managed.address() != vault:
@@ -90,6 +92,7 @@ async def discover(
         vault=vault,
         manager=manager,
         governor=governor.address(),
+        rules=_address(rules),
         price_feed=feed,
         secondary_feed=None if fast == ZERO_ADDRESS else fast,
         fast_events=None if fast == ZERO_ADDRESS else _address(fast_events),
