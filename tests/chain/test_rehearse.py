@@ -113,6 +113,10 @@ async def test_what_is_broken_in_a_deri_market_is_named(
         await fails(config, "may not liquidate", "never-staked")
         await qualify(deri)
         await passes(config)
+        # Nobody trades, so the readings on the chain expire; those of the price server don't.
+        await anvil.rpc("evm_increaseTime", hex(2 * deri.world.delay_allowance_seconds))
+        await anvil.mine()
+        await passes(config)
         await deri.confirm(await deri.withdraw_stake(deri.liquidator, STAKE_DERI))
         await fails(config, "may not liquidate", "withdrawn")
         await qualify(deri)

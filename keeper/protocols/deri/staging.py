@@ -50,6 +50,7 @@ class DeriStage:
         self._market.prices = SignedPrices()
         news = self._news([oracle.oracle_id for oracle in signed], head)
         await self._market.apply(Advance(head, news), self._fork.reader)
+        self._sign(head, {})
         return head
 
     async def move(self, trigger: Trigger, value: int, head: Header) -> Header:
@@ -66,6 +67,7 @@ class DeriStage:
         self._market.prices = SignedPrices()
         moved = [o.oracle_id for o in self._market.mirror.state.oracles.values() if o.kind is not OracleKind.OFFCHAIN]
         await self._market.apply(Advance(head, self._news(moved, head)), self._fork.reader)
+        self._sign(head, {})
 
     def preferred(self, trigger: Trigger) -> bool:
         """False for a price that collateral is swapped at: moving it alone makes the swap itself impossible."""
