@@ -7,7 +7,7 @@ this machine.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from keeper.chain.anvil import find_anvil
@@ -67,8 +67,14 @@ class _Cast:
     reward_decimals: int
 
 
-async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[Act]:
-    """Rehearse the accounts nearest to liquidation of one market.
+def _untold(_count: int) -> None:
+    """Nobody wants to know how many there are."""
+
+
+async def rehearse(
+    settings: Settings, name: str, count: int, expect: Callable[[int], None] = _untold
+) -> AsyncIterator[Act]:
+    """Rehearse the accounts nearest to liquidation of one market. ``expect`` is told how many once that is known.
 
     Raises ``ConfigError`` without Anvil, ``ChainError`` if the fork is lost meanwhile.
     """
@@ -98,6 +104,7 @@ async def rehearse(settings: Settings, name: str, count: int) -> AsyncIterator[A
         cast = _Cast(name, market, stage, fork, liquidators[0], ready, _gas_price(chain, ready), decimals)
         for reason, accounts in unassessable_of(market).items():
             yield Act(name, "", Result.FAILED, f"{accounts} accounts can't be assessed: {reason}")
+        expect(len(standing))
         for _, account in standing:
             try:
                 act = await _act(cast, account)

@@ -6,12 +6,14 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Annotated, TypeAlias
 
 import typer
 from rich.table import Table
 
 from keeper.cli.options import ConfigOption, JsonOption, MarketOption, console, quiet_settings
+from keeper.cli.progress import waiting
 from keeper.market_desk import MarketDesk, Standing, chosen, open_market
 from keeper.model import Verdict
 from keeper.protocols.market import Trigger
@@ -37,8 +39,10 @@ def accounts(
 async def _show(settings: Settings, names: Sequence[str], top: int, *, as_json: bool) -> None:
     found: list[Json] = []
     for name in names:
-        async with open_market(settings, name) as desk:
-            standings = desk.standings(top)
+        async with AsyncExitStack() as stack:
+            with waiting(f"reading {name}"):
+                desk = await stack.enter_async_context(open_market(settings, name))
+                standings = desk.standings(top)
             if as_json:
                 found.append(document(desk, standings))
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from keeper.cli.options import ConfigOption
+from keeper.cli.progress import waiting
 from keeper.errors import ConfigError
 from keeper.ops import logs
 from keeper.ops.alerts import Message, courier
@@ -27,7 +28,8 @@ def test(config: ConfigOption) -> None:
     if settings.alerts.urls_file is None:
         raise ConfigError("alerts.urls_file in the configuration", "there is none", "name a file with one URL a line")
     deliver = courier(settings.alerts, secrets)
-    failed = deliver(Message(Level.INFO, "keeper: test", "This is how an alert of your keeper arrives."))
+    with waiting("telling every service"):
+        failed = deliver(Message(Level.INFO, "keeper: test", "This is how an alert of your keeper arrives."))
     if failed:
         raise ConfigError(
             "every service to take the test message", f"{', '.join(failed)} did not", "check the URL and the network"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keeper.cli.options import ConfigOption, JsonOption, quiet_settings
+from keeper.cli.progress import as_they_come
 from keeper.doctor import examine
 from keeper.doctor.findings import Finding, Level
 from keeper.settings import Settings
@@ -33,7 +34,7 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
 async def _examine(settings: Settings, *, show: bool) -> list[Finding]:
     console = Console()
     found = []
-    async for finding in examine(settings):
+    async for finding in as_they_come("examining", examine(settings)):
         found.append(finding)
         if show:
             console.print(line(finding), soft_wrap=True)

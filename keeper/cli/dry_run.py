@@ -6,19 +6,23 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from keeper import app
 from keeper.cli.options import ConfigOption, console
+from keeper.cli.progress import counting
 from keeper.engine.dry_run import DryRunRecord, Taken, Trial
 from keeper.ops import logs
 from keeper.protocols.registry import unit_of, worth_of
 from keeper.settings import AlertSettings, HttpSettings, Mode, Settings, load
 
 _WEI = 10**18
+TICK_S = 0.5
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -37,14 +41,39 @@ def dry_run(
 ) -> None:
     """Decide on the live chain, act on a fork, print what would have happened. Sends nothing and needs no key."""
     settings = dry(load(config))
-    secrets = logs.configure(settings.log.format, settings.log.level)
     record = DryRunRecord()
     try:
-        asyncio.run(app.run(settings, secrets, record=record, stop_after_s=length))
+        asyncio.run(_run(settings, record, length))
     finally:
         # Also of a run that ended before its time: what it has shown, it has shown.
         for made in report(settings, record):
             console().print(made)
+
+
+async def _run(settings: Settings, record: DryRunRecord, length: float | None) -> None:
+    with counting() as shown:
+        # Now, so that the lines of the log are put above what is shown.
+        secrets = logs.configure(settings.log.format, settings.log.level)
+        ticking = asyncio.create_task(_tick(shown, record, length))
+        try:
+            await app.run(settings, secrets, record=record, stop_after_s=length)
+        finally:
+            ticking.cancel()
+
+
+async def _tick(shown: Progress, record: DryRunRecord, length: float | None) -> None:
+    task = shown.add_task("", total=length)
+    while True:
+        gone = shown.tasks[0].elapsed or 0.0
+        shown.update(task, completed=gone, description=so_far(record, None if length is None else length - gone))
+        await asyncio.sleep(TICK_S)
+
+
+def so_far(record: DryRunRecord, left_s: float | None) -> str:
+    """One line about a dry run that goes on; ``left_s`` is how long it still will, None until it is stopped."""
+    done = sum(trial.ok for trial in record.trials)
+    said = f"{done} of {len(record.trials)} tried went through, {len(record.skips)} left, {len(record.missed())} missed"
+    return said if left_s is None else f"{timedelta(seconds=max(0, round(left_s)))} to go: {said}"
 
 
 def dry(settings: Settings) -> Settings:

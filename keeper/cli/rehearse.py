@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from keeper.cli.options import ConfigOption, JsonOption, MarketOption, console, quiet_settings
+from keeper.cli.progress import counting
 from keeper.market_desk import chosen
 from keeper.protocols.registry import contract_of, unit_of
 from keeper.rehearsal import Act, Result, rehearse
@@ -39,18 +40,36 @@ def rehearse_command(
 async def _rehearse(settings: Settings, names: list[str], count: int, *, show: bool) -> list[Act]:
     found: list[Act] = []
     for name in names:
-        acts = [act async for act in rehearse(settings, name, count)]
+        acts = await _acts(settings, name, count)
         if show:
             console().print(table(name, contract_of(settings.markets[name]), unit_of(settings.markets[name]), acts))
         found += acts
     return found
 
 
+async def _acts(settings: Settings, name: str, count: int) -> list[Act]:
+    acts: list[Act] = []
+    with counting() as shown:
+        task = shown.add_task(f"{name}: reading the market", total=None)
+
+        def expect(accounts: int) -> None:
+            shown.update(task, total=accounts, description=f"{name}: {accounts} accounts")
+
+        async for act in rehearse(settings, name, count, expect):
+            acts.append(act)
+            if act.account:
+                shown.update(task, advance=1, description=f"{name}: {_counted(acts)}")
+    return acts
+
+
+def _counted(acts: list[Act]) -> str:
+    counts = Counter(act.result for act in acts)
+    return ", ".join(f"{counts[result]} {result.value}" for result in Result if counts[result])
+
+
 def table(name: str, contract: str, unit: str, acts: list[Act]) -> Table:
     """Passes and failures of one market, with reasons."""
-    counts = Counter(act.result for act in acts)
-    said = ", ".join(f"{counts[result]} {result.value}" for result in Result if counts[result]) or "nobody is there"
-    made = Table(title=f"{name} ({contract}): {said}")
+    made = Table(title=f"{name} ({contract}): {_counted(acts) or 'nobody is there'}")
     for heading in ("account", "result", "price moved"):
         made.add_column(heading)
     made.add_column(f"reward {unit}", justify="right")

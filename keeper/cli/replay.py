@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from keeper.chain.endpoint import Endpoint
 from keeper.chain.logs import PastLogs
 from keeper.chain.rpc import Rpc
 from keeper.cli.options import ConfigOption, MarketOption, console, quiet_settings
+from keeper.cli.progress import progress
 from keeper.market_desk import chosen
 from keeper.protocols.registry import contract_of, make_market, unit_of, worth_of
 from keeper.replay.findings import Finding, Line, as_csv, as_json, line_of
@@ -69,15 +69,15 @@ def replay(
 
 
 async def _replay(settings: Settings, names: Sequence[str], wanted: _Range) -> dict[str, list[Finding]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress(*columns) as shown:
         for name in names:
-            found[name] = await _walk(settings, name, wanted, progress)
+            found[name] = await _walk(settings, name, wanted, shown)
     return found
 
 
-async def _walk(settings: Settings, name: str, wanted: _Range, progress: Progress) -> list[Finding]:
+async def _walk(settings: Settings, name: str, wanted: _Range, shown: Progress) -> list[Finding]:
     market_settings = settings.markets[name]
     chain = settings.chains[market_settings.chain]
     liquidators = liquidators_of(market_settings.chain, chain)
@@ -93,9 +93,9 @@ async def _walk(settings: Settings, name: str, wanted: _Range, progress: Progres
             price = Price(worth_of(market_settings), lane.fees.tip_wei, lane.fee_rules)
             market = make_market(name, market_settings, liquidators, None, PastLogs(rpc))
             walked = Replay(market, liquidators[0], history, price, wanted.first, store)
-            task = progress.add_task(name, total=wanted.last - wanted.first + 1)
+            task = shown.add_task(name, total=wanted.last - wanted.first + 1)
             async for at in walked.run(wanted.last):
-                progress.update(
+                shown.update(
                     task,
                     completed=at.number - wanted.first + 1,
                     description=f"{name}: block {at.number:,}, {len(at.findings)} found",

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from keeper.cli import stake_tables as tables
 from keeper.cli.options import ConfigOption
+from keeper.cli.progress import waiting
 from keeper.model import Outcome
 from keeper.ops import logs
 from keeper.protocols.deri.privileger import stake_of
@@ -167,18 +168,21 @@ def _settings(config: Path) -> Settings:
 
 async def _look(settings: Settings, market: str | None, only: Sequence[str], from_block: int | None) -> StakeView:
     async with open_desk(settings, market) as desk:
-        return await desk.look(desk.signers(only), from_block)
+        with waiting("reading the stakes"):
+            return await desk.look(desk.signers(only), from_block)
 
 
 async def _deposit(settings: Settings, market: str | None, only: str | None, text: str, ask: Ask) -> None:
     async with open_desk(settings, market) as desk:
         signer = desk.signer(only)
-        reading = _privileged(await desk.look([signer]))
+        reading = _privileged(await _seen(desk, signer))
         amount = parse_amount(text, reading.token.decimals)
         check_deposit(reading, signer, amount)
         ask(desk, tables.before_deposit(reading, signer, amount))
-        _told(await desk.deposit(reading, signer, amount))
-        _print(tables.status_table(await desk.look([signer])))
+        with waiting("sending, until it is mined"):
+            outcomes = await desk.deposit(reading, signer, amount)
+        _told(outcomes)
+        _print(tables.status_table(await _seen(desk, signer)))
 
 
 async def _withdraw(
@@ -186,14 +190,21 @@ async def _withdraw(
 ) -> None:
     async with open_desk(settings, market) as desk:
         signer = desk.signer(only)
-        reading = _privileged(await desk.look([signer]))
+        reading = _privileged(await _seen(desk, signer))
         staked = stake_of(reading.privileger, signer).amount
         amount = staked if text == "all" and staked else parse_amount(text, reading.token.decimals)
         check_withdrawal(reading, signer, amount, force=force)
         falls = disqualifies(reading, signer, amount)
         ask(desk, tables.before_withdrawal(reading, signer, amount, disqualifies=falls))
-        _told(await desk.withdraw(reading, signer, amount, force=force))
-        _print(tables.status_table(await desk.look([signer])))
+        with waiting("sending, until it is mined"):
+            outcomes = await desk.withdraw(reading, signer, amount, force=force)
+        _told(outcomes)
+        _print(tables.status_table(await _seen(desk, signer)))
+
+
+async def _seen(desk: StakeDesk, signer: str) -> StakeView:
+    with waiting("reading the stakes"):
+        return await desk.look([signer])
 
 
 def _privileged(view: StakeView) -> StakeReading:
