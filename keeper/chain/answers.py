@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from keeper.errors import ChainError
 
+LONGEST_MESSAGE = 2_000
+"""Characters of a node's words that are kept."""
+
 METHOD_NOT_FOUND = -32601
 """JSON-RPC 2.0, section 5.1."""
 
@@ -26,6 +29,8 @@ class RpcError(ChainError):
     """A node answered a request with a JSON-RPC error."""
 
     def __init__(self, method: str, endpoint: str, code: int, message: str, data: Json = None) -> None:
+        # It goes into logs and into the journal: no longer than anybody reads, and nothing that can't be written.
+        message = message[:LONGEST_MESSAGE].encode(errors="replace").decode()
         self.method = method
         self.endpoint = endpoint
         self.code = code
@@ -39,9 +44,10 @@ class RpcError(ChainError):
     def revert_data(self) -> bytes:
         """What a reverting ``eth_call`` returned; empty if the node gave none."""
         found = self.data.get("data") if isinstance(self.data, Mapping) else self.data
-        if isinstance(found, str) and found.startswith("0x"):
-            return bytes.fromhex(found[2:])
-        return b""
+        try:
+            return octets(found) if isinstance(found, str) and found.startswith("0x") else b""
+        except ChainError:
+            return b""
 
 
 _RATE = re.compile(
@@ -91,6 +97,13 @@ def quantity(value: Json) -> int:
         raise ChainError(
             "a hexadecimal quantity in a node's answer", "it held another text", "check the endpoint"
         ) from (None)
+
+
+def count(value: Json) -> int:
+    """A quantity that counts something (blocks, seconds, gas, transactions): it fits into 63 bits."""
+    if 0 <= (found := quantity(value)) < 1 << 63:
+        return found
+    raise ChainError("a number of 63 bits in a node's answer", "it held another one", "check the endpoint")
 
 
 def octets(value: Json) -> bytes:

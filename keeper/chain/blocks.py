@@ -10,7 +10,8 @@ from functools import lru_cache
 from eth_utils import keccak
 from eth_utils import to_checksum_address as checksummed
 
-from keeper.chain.answers import Json, fields, items, octets, quantity, text
+from keeper.chain.answers import Json, count, fields, items, octets, quantity, text
+from keeper.errors import ChainError
 from keeper.model import Block, Header, Log, LogFilter
 
 KEPT_BLOCKS = 256
@@ -20,16 +21,24 @@ to_checksum_address = lru_cache(maxsize=4096)(checksummed)
 """Cached: it hashes, and the same few contracts log again and again."""
 
 
+def address_of(value: Json) -> str:
+    """An address as a node writes it, checksummed. Raises ``ChainError`` if it is none."""
+    try:
+        return to_checksum_address(text(value))
+    except ValueError:
+        raise ChainError("an address in a node's answer", "it held another text", "check the endpoint") from None
+
+
 def header_of(block: Mapping[str, Json]) -> Header:
     """A header from ``eth_getBlockBy...`` or ``newHeads``. Raises ``ChainError`` if a field is missing or odd."""
     fee = block.get("baseFeePerGas")
     return Header(
-        number=quantity(block.get("number")),
+        number=count(block.get("number")),
         hash=text(block.get("hash")).lower(),
         parent_hash=text(block.get("parentHash")).lower(),
-        timestamp=quantity(block.get("timestamp")),
-        gas_limit=quantity(block.get("gasLimit")),
-        gas_used=quantity(block.get("gasUsed")),
+        timestamp=count(block.get("timestamp")),
+        gas_limit=count(block.get("gasLimit")),
+        gas_used=count(block.get("gasUsed")),
         base_fee_per_gas_wei=None if fee is None else quantity(fee),
     )
 
@@ -38,13 +47,13 @@ def log_of(value: Json) -> Log:
     """A log from ``eth_getLogs``, a receipt or a ``logs`` subscription."""
     log = fields(value)
     return Log(
-        address=to_checksum_address(text(log.get("address"))),
+        address=address_of(log.get("address")),
         topics=tuple(octets(topic) for topic in items(log.get("topics"))),
         data=octets(log.get("data")),
-        block_number=quantity(log.get("blockNumber")),
+        block_number=count(log.get("blockNumber")),
         block_hash=text(log.get("blockHash")).lower(),
         transaction_hash=text(log.get("transactionHash")).lower(),
-        log_index=quantity(log.get("logIndex")),
+        log_index=count(log.get("logIndex")),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from keeper.chain.answers import Json, octets, quantity, text
-from keeper.chain.blocks import to_checksum_address
+from keeper.chain.blocks import address_of
 from keeper.chain.rpc import Link, Rpc
 from keeper.chain.transaction import Fees
 from keeper.chain.transport import Subscription
@@ -40,7 +40,7 @@ class Waiting:
 def waiting_of(value: Mapping[str, Json], targets: Collection[str]) -> Waiting | None:
     """A pending transaction as a node tells of it; None if it goes elsewhere. ``ChainError`` if it makes no sense."""
     to = value.get("to")
-    if not isinstance(to, str) or (target := to_checksum_address(to)) not in targets:
+    if to is None or (target := address_of(to)) not in targets:
         return None
     tip = value.get("maxPriorityFeePerGas")
     price = value.get("maxFeePerGas", value.get("gasPrice"))
@@ -79,12 +79,26 @@ async def _listen(
     targets: Collection[str],
     tell: Callable[[Waiting], None],
 ) -> None:
+    unread = False
     while True:
         try:
             told = await subscription.next(SILENCE_S)
         except TimeoutError:
             continue
-        if isinstance(told, str):
-            told = await rpc.request("eth_getTransactionByHash", [told], link=link)
-        if isinstance(told, Mapping) and (waiting := waiting_of(told, targets)) is not None:
+        try:
+            waiting = await _read(rpc, link, told, targets)
+        except ChainError as error:
+            # The next one is read again: to subscribe anew would have the node push everything twice.
+            if not unread:
+                log.info("mempool.unread", endpoint=link.name, came=error.came)
+            unread = True
+            continue
+        unread = False
+        if waiting is not None:
             tell(waiting)
+
+
+async def _read(rpc: Rpc, link: Link, told: Json, targets: Collection[str]) -> Waiting | None:
+    if isinstance(told, str):
+        told = await rpc.request("eth_getTransactionByHash", [told], link=link)
+    return waiting_of(told, targets) if isinstance(told, Mapping) else None

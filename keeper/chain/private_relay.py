@@ -10,6 +10,7 @@ from typing import Literal
 import aiohttp
 from eth_utils import keccak
 
+from keeper.chain.answers import RpcError, is_rate_limit
 from keeper.chain.endpoint import redacted
 from keeper.chain.relay import Answer, Delivery, sort_answer
 from keeper.chain.signer import LocalSigner
@@ -93,7 +94,7 @@ async def _post(session: aiohttp.ClientSession, url: str, body: str, headers: di
         timeout = aiohttp.ClientTimeout(total=SEND_SECONDS)
         async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
             answer = json.loads(await response.text())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
         # The error's own text may name the URL, and that may carry a credential.
         return Delivery(
             Answer.UNCERTAIN, f"{redacted(url)} gave no usable answer ({type(error).__name__})", certain=False
@@ -102,4 +103,7 @@ async def _post(session: aiohttp.ClientSession, url: str, body: str, headers: di
     if not fault:
         return Delivery(Answer.ACCEPTED)
     text = str(fault.get("message", "")) if isinstance(fault, dict) else str(fault)
-    return Delivery(sort_answer(text), text)
+    refusal = RpcError("a private transaction", redacted(url), 0, text)
+    if is_rate_limit(refusal):
+        return Delivery(Answer.UNCERTAIN, refusal.message, certain=False)
+    return Delivery(sort_answer(refusal.message), refusal.message)

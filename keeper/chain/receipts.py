@@ -8,8 +8,8 @@ from typing import Protocol
 
 from eth_utils import keccak
 
-from keeper.chain.answers import Json, RpcError, fields, items, octets, quantity, text
-from keeper.chain.blocks import to_checksum_address
+from keeper.chain.answers import Json, RpcError, count, fields, items, octets, quantity, text
+from keeper.chain.blocks import address_of
 from keeper.chain.reverts import error_data
 from keeper.chain.transport import Call
 from keeper.errors import ChainError
@@ -46,10 +46,10 @@ class Tally:
 
 async def tally(node: Node, address: str, block: str = "latest") -> Tally:
     """Raises ``ChainError`` if the node doesn't say."""
-    count, balance = await node.batch(
+    mined, balance = await node.batch(
         [("eth_getTransactionCount", [address, block]), ("eth_getBalance", [address, "latest"])]
     )
-    return Tally(quantity(_answer(count)), quantity(_answer(balance)))
+    return Tally(count(_answer(mined)), quantity(_answer(balance)))
 
 
 async def genesis(node: Node) -> str | None:
@@ -115,13 +115,13 @@ def _answer(answer: Json | RpcError) -> Json:
 
 def _receipt(answer: Json) -> Receipt:
     found = fields(answer)
-    gas_used = quantity(found.get("gasUsed"))
+    gas_used = count(found.get("gasUsed"))
     try:
         price = found["effectiveGasPrice"]
     except KeyError:
         raise ChainError("effectiveGasPrice in a receipt", "it is missing", "use a node from after London") from None
     data_fee = found.get("l1Fee")
-    block_number, block_hash = quantity(found.get("blockNumber")), text(found.get("blockHash")).lower()
+    block_number, block_hash = count(found.get("blockNumber")), text(found.get("blockHash")).lower()
     transaction_hash = text(found.get("transactionHash")).lower()
     return Receipt(
         transaction_hash,
@@ -137,11 +137,11 @@ def _receipt(answer: Json) -> Receipt:
 def _log(entry: Json, block_number: int, block_hash: str, transaction_hash: str) -> Log:
     found = fields(entry)
     return Log(
-        to_checksum_address(text(found.get("address"))),
+        address_of(found.get("address")),
         tuple(octets(topic) for topic in items(found.get("topics"))),
         octets(found.get("data")),
         block_number,
         block_hash,
         transaction_hash,
-        quantity(found.get("logIndex")),
+        count(found.get("logIndex")),
     )

@@ -110,6 +110,12 @@ class TransactionRefusedError(ChainError):
 _KNOWN_ALREADY = ("already known", "already imported", "known transaction", "alreadyknown", "already exists")
 
 
+class WrongChainError(UnreachableError, ConfigError):
+    """An endpoint serves another chain. At the start that is a fault of the configuration; later the endpoint is as
+    good as unreachable, and the others are asked.
+    """
+
+
 class Rpc:
     """The chain behind a list of endpoints. Used as an async context manager.
 
@@ -193,8 +199,6 @@ class Rpc:
                 except UnreachableError as error:
                     failure = error
                     continue
-                except ConfigError:
-                    continue  # It proved to be of another chain just now, and is not asked again.
                 errors = [answer for answer in answers if isinstance(answer, RpcError)]
                 if any(map(is_rate_limit, errors)):
                     failure = unreachable(link.endpoint, f"it is throttling: {errors[0].message!r}")
@@ -323,7 +327,7 @@ class Rpc:
                     # It may have refused the message as a whole, and not what is in it.
                     answers = [answer for call in chunk for answer in await self._exchange(link, [call], timeout_s)]
                 replies += [_reply(link, answer) for answer in answers]
-        except (ChainError, ConfigError) as error:
+        except ChainError as error:
             lost = Reply(link.name, accepted=False, message=error.came, refused=False)
             replies += [lost] * (len(raws) - len(replies))
         return replies
@@ -333,7 +337,7 @@ class Rpc:
     async def _check_chain(self) -> None:
         found = await asyncio.gather(*(self._identify(link) for link in self.links), return_exceptions=True)
         for error in found:
-            if isinstance(error, BaseException) and not isinstance(error, UnreachableError):
+            if isinstance(error, WrongChainError) or not isinstance(error, UnreachableError | None):
                 raise error
         if all(isinstance(error, UnreachableError) for error in found):
             raise ChainError(
@@ -348,7 +352,7 @@ class Rpc:
             )
 
     async def _identify(self, link: Link) -> None:
-        """Ask for the chain id unless it is known. Raises ``ConfigError`` for the wrong one, ``UnreachableError``."""
+        """Ask for the chain id unless it is known. Raises ``WrongChainError`` or another ``UnreachableError``."""
         if link.chain_id is None:
             [answer] = await self._exchange(link, [("eth_chainId", [])], REQUEST_S)
             if isinstance(answer, RpcError):
@@ -357,7 +361,7 @@ class Rpc:
             if link.chain_id != self.chain_id:
                 log.error("endpoint.wrong-chain", endpoint=link.name, expected=self.chain_id, came=link.chain_id)
         if link.chain_id != self.chain_id:
-            raise ConfigError(
+            raise WrongChainError(
                 f"chain {self.chain_id} at {link.name}",
                 f"it serves chain {link.chain_id}",
                 "correct the endpoint or the chain id in the configuration",
@@ -379,7 +383,8 @@ def _reply(link: Link, answer: Json | RpcError) -> Reply:
     if not isinstance(answer, RpcError):
         return Reply(link.name, accepted=True, message="", refused=False)
     known = any(known in answer.message.lower() for known in _KNOWN_ALREADY)
-    return Reply(link.name, accepted=known, message=answer.message, refused=not known)
+    # A node that has no time for it says nothing about the transaction.
+    return Reply(link.name, accepted=known, message=answer.message, refused=not (known or is_rate_limit(answer)))
 
 
 def _result(link: Link, method: str, answer: Mapping[str, Json]) -> Json | RpcError:

@@ -67,7 +67,7 @@ async def _blocks(rpc: Rpc, links: Sequence[Link], number: str) -> dict[Link, tu
     async def ask(link: Link) -> tuple[int, str] | None:
         try:
             answer = await rpc.request("eth_getBlockByNumber", [number, False], link=link, timeout_s=ANSWER_S)
-            return (quantity(answer["number"]), text(answer["hash"])) if isinstance(answer, Mapping) else None
+            return (quantity(answer.get("number")), text(answer.get("hash"))) if isinstance(answer, Mapping) else None
         except ChainError:
             return None  # Its failure is on record already.
 

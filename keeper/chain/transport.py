@@ -8,7 +8,6 @@ that another endpoint can be asked.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
@@ -27,6 +26,8 @@ Call: TypeAlias = tuple[str, Sequence[Json]]
 """A method and its parameters."""
 
 CONNECT_S = 3.0
+MOST_WAITING = 4_096
+"""Values that are kept of a subscription for who reads it."""
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
 # The library logs the request line of the handshake, and a path may hold a key.
@@ -102,7 +103,7 @@ class HttpTransport:
             raise _failure(self._endpoint, error) from None
         try:
             answer: Json = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise unreachable(self._endpoint, f"HTTP {status} with a body that is not JSON") from None
         # Some nodes send JSON-RPC errors with an HTTP error status; those say more than the status does.
         if not isinstance(answer, (dict, list)) or (isinstance(answer, dict) and not _is_answer(answer)):
@@ -122,13 +123,18 @@ def _is_answer(answer: Mapping[str, Json]) -> bool:
 
 
 class Subscription:
-    """What a websocket pushes for one ``eth_subscribe``. Ends with ``UnreachableError`` when the connection does."""
+    """What a websocket pushes for one ``eth_subscribe``. Ends with ``UnreachableError`` when the connection does.
+
+    Of what nobody reads the oldest is forgotten.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._pushed: asyncio.Queue[Json | UnreachableError] = asyncio.Queue()
+        self._pushed: asyncio.Queue[Json | UnreachableError] = asyncio.Queue(MOST_WAITING)
 
     def put(self, value: Json | UnreachableError) -> None:
+        if self._pushed.full():
+            self._pushed.get_nowait()
         self._pushed.put_nowait(value)
 
     async def next(self, timeout_s: float) -> Json:
@@ -214,7 +220,7 @@ class WebsocketTransport:
                 self._dispatch(json.loads(message))
         except (websockets.WebSocketException, OSError) as error:
             came = f"the connection was cut ({type(error).__name__})"
-        except ValueError:
+        except (ValueError, RecursionError):
             came = "it sent something that is not JSON"
         finally:
             self._lost(unreachable(self._endpoint, came))
@@ -257,5 +263,4 @@ class WebsocketTransport:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.gather(reader, return_exceptions=True)

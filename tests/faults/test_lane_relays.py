@@ -146,6 +146,24 @@ async def test_a_relay_that_is_away_leaves_the_transaction_in_flight(
         assert "hunter2" not in delivery.text + repr(away)
 
 
+async def test_a_relay_that_has_no_time_leaves_the_transaction_in_flight(
+    chain: Anvil, fake: FakeRelay, tmp_path: Path
+) -> None:
+    relay = PrivateRelay(fake.url, "eth_sendPrivateTransaction", fake.session)
+    async with lane_world(chain, tmp_path / "journal", relays={MARKET: relay}) as world:
+        fake.error = "rate limit exceeded"
+        await world.send(account(1))
+        for _ in range(4):
+            await world.mine()
+        assert world.lane.in_flight(MARKET, account(1))
+        fake.error = None
+        await world.mine()
+        await world.mine()
+        await fake.deliver(chain)
+        await world.mine()
+        assert world.states(account(1))[-1] is OutcomeState.MINED
+
+
 async def test_a_relay_that_refuses_gives_the_intent_up(chain: Anvil, fake: FakeRelay, tmp_path: Path) -> None:
     fake.error = "insufficient funds"
     relay = PrivateRelay(fake.url, "eth_sendRawTransaction", fake.session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keeper.chain.answers import RpcError, asks_for_less, is_rate_limit, is_unknown_block, octets, quantity
+from keeper.chain.answers import Json, RpcError, asks_for_less, count, is_rate_limit, is_unknown_block, octets, quantity
 from keeper.errors import ChainError
 
 
@@ -88,3 +88,21 @@ def test_what_is_not_hexadecimal_is_a_chain_error(value: object) -> None:
         quantity(value)  # type: ignore[arg-type]
     with pytest.raises(ChainError):
         octets(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", ["0x0", "0xzz", "revert", 5, {"data": "0x123"}])
+def test_revert_data_that_makes_no_sense_is_none(data: Json) -> None:
+    assert RpcError("eth_call", "http://node.example", 3, "execution reverted", data).revert_data == b""
+
+
+def test_what_a_node_says_can_be_written_down() -> None:
+    said = RpcError("eth_call", "http://node.example", 3, "\ud800" + "x" * 10_000).message
+    assert said.encode()
+    assert len(said) <= 2_000
+
+
+def test_a_number_of_blocks_or_seconds_or_gas_fits_into_63_bits() -> None:
+    assert count(hex(2**63 - 1)) == 2**63 - 1
+    for odd in (hex(2**63), "-0x1"):
+        with pytest.raises(ChainError, match="a number"):
+            count(odd)

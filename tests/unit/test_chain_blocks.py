@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from eth_utils.crypto import keccak
 
-from keeper.chain.blocks import BloomFilter, RecentBlocks, bloom_mask, in_order, joined_filter
+from keeper.chain.blocks import BloomFilter, RecentBlocks, bloom_mask, in_order, joined_filter, logs_of
+from keeper.errors import ChainError
 from keeper.model import Block, Header, Log, LogFilter
 
 POOL = "0x" + "11" * 20
@@ -96,3 +98,17 @@ def test_a_bloom_mask_is_that_of_the_yellow_paper() -> None:
     digest = keccak(b"keeper")
     bits = {int.from_bytes(digest[at : at + 2], "big") & 2047 for at in (0, 2, 4)}
     assert {bit for bit in range(2048) if bloom_mask(b"keeper") >> bit & 1} == bits
+
+
+def test_a_log_of_no_address_is_not_believed() -> None:
+    told = {
+        "address": "0x12",
+        "topics": [],
+        "data": "0x",
+        "blockNumber": "0x1",
+        "blockHash": "0xb1",
+        "transactionHash": "0xf0",
+        "logIndex": "0x0",
+    }
+    with pytest.raises(ChainError, match="an address"):
+        logs_of([told])
