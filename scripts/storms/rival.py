@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keeper.devnet.anvil import AnvilOptions
 from keeper.devnet.daemon import run_daemon
 from keeper.devnet.deri_world import Cohort, DeriWorld, moved, three_futures
 from keeper.devnet.transactions import Transaction, send
@@ -72,9 +73,11 @@ def world(accounts: int) -> DeriWorld:
     )
 
 
-async def storm(folder: Path, accounts: int, seed: int, *, watched: bool = True) -> Verdict:
+async def storm(folder: Path, accounts: int, seed: int, *, watched: bool = True, block_time: int = 1) -> Verdict:
     """Play it, with the keeper watching the mempool or not. Raises ``TimeoutError`` if accounts are left over."""
-    async with scene(folder, world(accounts), chain_extra=f"watch_mempool = {str(watched).lower()}") as place:
+    options = AnvilOptions(block_time=block_time, prune_history=256)
+    extra = f"watch_mempool = {str(watched).lower()}"
+    async with scene(folder, world(accounts), options=options, chain_extra=extra) as place:
         ids = [trader.p_token_id for trader in place.market.cohort("near")]
         half = random.Random(seed).sample(ids, accounts // 2)
         async with run_daemon(place.config) as daemon:
