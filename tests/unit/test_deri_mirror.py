@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from keeper.chain.multicall import MULTICALL3
 from keeper.errors import ChainError, ProtocolError, StoreError
 from keeper.model import Log, Row
 from keeper.protocols.deri import abi
@@ -256,6 +257,28 @@ async def test_the_lending_markets_units_are_read_each_block() -> None:
     await mirror.apply(advance(2), full)
     assert full.batches == 1
     assert_same(mirror, full.state)
+
+
+async def test_where_contracts_count_other_blocks_their_number_is_read_each_block(lite: Contracts) -> None:
+    """On Arbitrum ``block.number`` is the parent chain's."""
+    number = MULTICALL3, abi.BLOCK_NUMBER.selector
+    lite.overrides[number] = abi.uint_word(20_000_000)
+    mirror = await mirrored(lite)
+    assert mirror.state.block_number == 20_000_000
+    lite.overrides[number] = abi.uint_word(20_000_001)
+    await mirror.apply(advance(2), lite)
+    assert (mirror.state.block_number, lite.batches) == (20_000_001, 1)
+    restored = Mirror("test", POOL, liquidators(lite.state))
+    restored.restore((await mirrored(lite)).rows(), header(2))
+    await restored.apply(advance(3), lite)
+    assert restored.state.block_number == 20_000_001
+
+
+async def test_where_contracts_count_the_chains_own_blocks_nothing_is_asked(lite: Contracts) -> None:
+    lite.overrides[MULTICALL3, abi.BLOCK_NUMBER.selector] = abi.uint_word(header().number)
+    mirror = await mirrored(lite)
+    await mirror.apply(advance(2), lite)
+    assert (mirror.state.block_number, lite.batches) == (None, 0)
 
 
 # --- what makes what dirty

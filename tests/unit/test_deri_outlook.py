@@ -63,6 +63,15 @@ def test_an_inner_second_is_found_though_neither_end_is_liquidatable() -> None:
     assert judged.verdict is Verdict.MARGINAL
 
 
+def test_where_contracts_count_other_blocks_the_guard_goes_by_their_number() -> None:
+    """A trade in the head's ``block.number`` still counts: the next block of the chain may have the same one."""
+    closed_before = symbol(net_volume=8 * ONE)
+    state = replace(closed_before.state, last_net_volume=100 * ONE, last_net_volume_block=NUMBER + 5)
+    crowded = market(replace(closed_before, state=state))
+    for number, verdict in ((NUMBER + 5, Verdict.WAITS), (NUMBER + 6, Verdict.LIQUIDATABLE)):
+        assert _outlook(replace(crowded, block_number=number)).judge(account(0, long())).verdict is verdict
+
+
 def test_the_guard_makes_an_account_wait_not_healthy() -> None:
     closed_before = symbol(net_volume=8 * ONE)
     state = replace(closed_before.state, last_net_volume=100 * ONE, last_net_volume_block=NUMBER)

@@ -230,6 +230,9 @@ FEED = Getter("feed()", _address)
 FEED_DECIMALS = Getter("feedDecimals()", _uint)
 AGGREGATOR = Getter("aggregator()", _address)
 
+# Multicall3: block.number as contracts see it
+BLOCK_NUMBER = Getter("getBlockNumber()", _uint)
+
 # Privileger: PrivilegerImplementation
 DERI = Getter("deri()", _address)
 MIN_LOCK_TIME = Getter("minLockTime()", _uint)

@@ -75,6 +75,8 @@ class Mirror:
         """Symbol addresses and oracle ids whose events may not be asked for yet, and for how many more blocks."""
         self._unsaved: set[Key] = set()
         """Rows that changed since they were last asked for."""
+        self._counts_blocks = True
+        """``block.number`` is, or may be, another than the head's."""
 
     # What it knows
 
@@ -142,6 +144,7 @@ class Mirror:
             self._liquidators,
             self._missing,
             self.vaults_polled,
+            counts_blocks=self._counts_blocks,
         )
         found = await run(plan, reader, head.hash)
         if found.lending_moved:
@@ -215,6 +218,9 @@ class Mirror:
         for p_token_id, account in found.accounts.items():
             self._take_account(held, p_token_id, account)
         self._reindex(held)
+        if self._counts_blocks or found.parts is not None:
+            held.block_number = found.block_number if found.block_number != head.number else None
+            self._counts_blocks = held.block_number is not None
         self._head = head
         self._view = None
         return Changes(
@@ -351,6 +357,7 @@ class Mirror:
             entered = {v_token for balances in vaults for v_token, _ in balances}
             found.vault_markets |= dict.fromkeys(entered - found.vault_markets.keys())
         self._commit(found, head)
+        self._counts_blocks = True
         self._unsaved = set()
         self._dirty = Dirty()
         stakes = found.privileger.stakes.keys() if found.privileger else self._liquidators

@@ -56,7 +56,8 @@ class Outlook:
         newest = max((symbol.state.funding_timestamp for symbol in market.symbols.values()), default=0)
         self.market = market
         self._on_chain = on_chain or {}
-        self.number = window.number
+        # Where contracts count another chain's blocks, the next one may still have the head's number.
+        self.number = window.number if market.block_number is None else market.block_number
         self.earliest = max(window.earliest, newest)
         self.latest = max(window.latest, self.earliest)
         self._closed: list[AccountState] = []

@@ -37,6 +37,8 @@ class Records:
     """Lending markets that vaults have entered and whose figures can't be read at the moment."""
     vaults: dict[str, int] = field(default_factory=dict)
     """Vault address to its pTokenId."""
+    block_number: int | None = None
+    """See ``MarketState``."""
 
     def put(self, account: AccountState) -> None:
         """Take an account's new state."""
@@ -53,6 +55,7 @@ class Records:
             accounts=self.accounts,
             vault_markets=self.vault_markets,
             privileger=self.privileger,
+            block_number=self.block_number,
         )
 
     def wanted_oracles(self) -> set[str]:

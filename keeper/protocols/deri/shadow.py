@@ -56,6 +56,8 @@ class Sample:
     """What the keeper holds to be true of a few accounts at one block, taken at one instant."""
 
     head: Header
+    number: int
+    """``block.number`` for which the verdicts are."""
     parts: Wiring
     pool: PoolState
     accounts: tuple[AccountState, ...]
@@ -140,7 +142,7 @@ class Shadow:
             sample.calls,
             sender=CALLER,
             block_hash=sample.head.hash,
-            number=sample.head.number + 1,
+            number=sample.number,
             timestamp=sample.head.timestamp + 1,
             code={sample.parts.privileger: ANYBODY} if sample.parts.privileger != ZERO_ADDRESS else {},
         )
@@ -161,6 +163,7 @@ class Shadow:
         held = {symbol_id for account in chosen for symbol_id in account.active_symbols if symbol_id in state.symbols}
         return Sample(
             head=head,
+            number=head.number + 1 if state.block_number is None else state.block_number,
             parts=mirror.wiring,
             pool=state.pool,
             accounts=tuple(chosen),

@@ -222,3 +222,5 @@ class MarketState:
     """By vToken address; empty in the Lite pool."""
     privileger: PrivilegerState | None
     """None when the pool has none: then anyone may liquidate."""
+    block_number: int | None = None
+    """``block.number`` at the head, where contracts don't count the chain's own blocks (Arbitrum: the parent's)."""

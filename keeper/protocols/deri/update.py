@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from keeper.chain.multicall import MULTICALL3
 from keeper.protocols.deri import abi, plans, vault, vault_plans
 from keeper.protocols.deri.dirty import Dirty, Index
 from keeper.protocols.deri.plans import OracleRead, Plan, T, Wiring, together
@@ -44,6 +45,8 @@ class Update:
     accounts: dict[int, AccountState | None] = field(default_factory=dict)
     vault_markets: dict[str, VaultMarket | None] = field(default_factory=dict)
     privileger: PrivilegerState | None = None
+    block_number: int | None = None
+    """``block.number`` as a contract sees it, if it was asked for and there was one to ask."""
     lending_moved: bool = False
     """The lending protocol values collateral by another oracle than the wiring names."""
 
@@ -61,6 +64,7 @@ def everything(pool: str, liquidators: Sequence[str]) -> Plan[Update]:
     ids = {symbol.params.address: symbol.params.symbol_id for symbol in symbols}
     steps = [_into(update.accounts, key, account(parts, key, ids)) for key in range(1, minted + 1)]
     steps += [_into(update.oracles, key, plans.oracle(parts, key)) for key in oracle_ids(symbols)]
+    steps.append(_count_blocks(update))
     _, update.privileger = yield from plans.both(together(steps), plans.privileger_state(parts, liquidators))
     yield from _new_vault_markets(parts, update, (), ())
     if not (yield from _can_be_taken_apart(parts, update)):
@@ -94,10 +98,13 @@ def catch_up(
     liquidators: Sequence[str],
     missing: Iterable[str],
     vaults_polled: Iterable[int],
+    *,
+    counts_blocks: bool = False,
 ) -> Plan[Update]:
     """What the logs made dirty, and what no log announces.
 
-    ``missing`` are oracles known not to exist, ``vaults_polled`` the accounts whose vaults are read as they are.
+    ``missing`` are oracles known not to exist, ``vaults_polled`` the accounts whose vaults are read as they are;
+    ``counts_blocks``: ``block.number`` has to be asked for.
     """
     parts, update = records.parts, Update()
     ids = index.symbols
@@ -119,6 +126,8 @@ def catch_up(
     asked = (dirty.oracles & wanted) | (wanted - records.oracles.keys() - set(missing))
     steps += [_into(update.oracles, oracle_id, plans.oracle(parts, oracle_id)) for oracle_id in asked]
     steps += _polled(records, update, asked)
+    if counts_blocks:
+        steps.append(_count_blocks(update))
     for p_token_id in vaults_polled:
         holder = records.accounts.get(p_token_id)
         if holder and holder.vault and p_token_id not in dirty.accounts and parts.comptroller == ZERO_ADDRESS:
@@ -186,6 +195,11 @@ def _follow(parts: Wiring, oracle_id: str, read: OracleRead, update: Update) -> 
     results = yield [abi.AGGREGATOR.at(read.feed)]
     if abi.AGGREGATOR.optional(results[0]) != read.aggregator:
         update.oracles[oracle_id] = yield from plans.oracle(parts, oracle_id)
+
+
+def _count_blocks(update: Update) -> Plan[None]:
+    results = yield [abi.BLOCK_NUMBER.at(MULTICALL3)]
+    update.block_number = abi.BLOCK_NUMBER.optional(results[0])
 
 
 def _watch_lending(parts: Wiring, update: Update) -> Plan[None]:
