@@ -1,8 +1,8 @@
-"""The budget's windows and whether a liquidation is worth its gas."""
+"""The budget's windows."""
 
 from __future__ import annotations
 
-from keeper.chain.budget import Budget, Limits, Price, worth
+from keeper.chain.budget import Budget, Limits
 
 LIMITS = Limits(hour_wei=100, day_wei=150)
 
@@ -26,16 +26,12 @@ def test_a_reorg_gives_back() -> None:
     budget.pay(1_000, 90)
     budget.pay(1_001, -90)
     assert budget.room(1_002).wei == 100
+    assert budget.room(1_000 + 3_600.5).wei == 100
 
 
-def test_a_reward_in_a_token_of_six_decimals_becomes_wei() -> None:
-    # 2.5 USDC at 1 USD, a coin at 2000 USD.
-    price = Price(base_e18=10**18, native_e18=2_000 * 10**18)
-    assert price.to_wei(2_500_000, 6) == 1_250_000_000_000_000
-    assert price.to_wei(1, 18) == 0
-
-
-def test_worth_counts_the_data_fee_and_the_least_profit() -> None:
-    assert worth(1_000, gas=10, fee_per_gas_wei=50, data_fee_wei=100, min_profit_wei=400).ok
-    assert not worth(1_000, gas=10, fee_per_gas_wei=50, data_fee_wei=101, min_profit_wei=400).ok
-    assert worth(1_000, gas=10, fee_per_gas_wei=50).profit_wei == 500
+def test_nothing_paid_is_forgotten_before_its_hour_and_nothing_kept_after_its_day() -> None:
+    budget = Budget(Limits(hour_wei=10**6, day_wei=10**6))
+    for at in range(0, 100_000, 10):
+        budget.pay(at, 1)
+    assert budget.room(99_999).wei == 10**6 - 8_640
+    assert budget.room(99_999 + 86_400).wei == 10**6
