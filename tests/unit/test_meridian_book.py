@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from keeper.protocols.meridian.book import Book, Terms
-from tests.unit.test_meridian_liquidation import BTC, HOUR, LONG, NOW, PARAMS, SHORT, USD
+from keeper.protocols.meridian.triggers import trigger_price
+from tests.unit.test_meridian_liquidation import BTC, HOUR, LONG, NOW, PARAMS, SHORT, USD, USDC
 
 TERMS = Terms(PARAMS, 10, {}, {BTC: 75}, earliest=NOW)
 SAFE, FALLEN = {(BTC, True): 60_000 * USD}, {(BTC, True): 58_000 * USD}
@@ -57,3 +59,26 @@ def test_the_nearest_are_told_by_their_distance() -> None:
     (near, far) = book.nearest(SAFE, 5)
     assert (near[1], far[1]) == ("near", "far")
     assert 0.009 < near[0] < 0.011
+
+
+def test_no_rounding_hides_a_position_one_unit_past_its_trigger() -> None:
+    draw = random.Random(1)
+    book, held = Book(), {}
+    for number in range(400):
+        size = draw.randrange(10**31, 10**36)
+        held[str(number)] = replace(
+            SHORT if number % 2 else LONG,
+            size_e30=size,
+            collateral_e30=size * draw.randrange(100, 5_000) // 10_000 + draw.randrange(10**20),
+            average_price_e30=draw.randrange(10**30, 10**35),
+            entry_funding_rate=draw.randrange(3_000),
+        )
+        book.put(str(number), held[str(number)])
+    terms = replace(TERMS, rates={BTC: 3_000, USDC: 3_000})
+    for key, position in held.items():
+        trigger = trigger_price(
+            position, NOW, PARAMS, funding_rate=3_000, margin_fee_basis_points=10, min_profit_basis_points=75
+        )
+        mark = trigger - 1 if position.is_long else trigger + 1
+        if mark > 0:
+            assert key in book.crossed({(BTC, position.is_long): mark}, terms)
