@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 
 import typer
@@ -15,6 +16,7 @@ from keeper.cli.options import ConfigOption, JsonOption, quiet_settings
 from keeper.cli.progress import as_they_come
 from keeper.doctor import examine
 from keeper.doctor.findings import Finding, Level
+from keeper.ops.checkup import examine_operating
 from keeper.settings import Settings
 
 _STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
@@ -34,7 +36,7 @@ def doctor(config: ConfigOption, as_json: JsonOption = False) -> None:
 async def _examine(settings: Settings, *, show: bool) -> list[Finding]:
     console = Console()
     found = []
-    async for finding in as_they_come("examining", examine(settings)):
+    async for finding in as_they_come("examining", _everything(settings)):
         found.append(finding)
         if show:
             console.print(line(finding), soft_wrap=True)
@@ -42,6 +44,13 @@ async def _examine(settings: Settings, *, show: bool) -> list[Finding]:
         counts = Counter(finding.level for finding in found)
         console.print(f"{counts[Level.OK]} fine, {counts[Level.WARNING]} warnings, {counts[Level.FAULT]} faults")
     return found
+
+
+async def _everything(settings: Settings) -> AsyncIterator[Finding]:
+    async for finding in examine(settings):
+        yield finding
+    async for finding in examine_operating(settings):
+        yield finding
 
 
 def line(finding: Finding) -> Text:

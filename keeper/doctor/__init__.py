@@ -8,6 +8,7 @@ from keeper.doctor.chains import examine_chain, reach
 from keeper.doctor.findings import Finding
 from keeper.doctor.host import examine_host
 from keeper.doctor.markets import examine_market
+from keeper.doctor.relays import examine_relay
 from keeper.settings import Settings
 
 
@@ -33,4 +34,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     for name, market in settings.markets.items():
         if market.chain in chains:
             async for finding in examine_market(name, usable):
+                yield finding
+        if market.relay is not None:
+            async for finding in examine_relay(name, market.relay, settings.chains[market.chain].chain_id):
                 yield finding

@@ -1,4 +1,4 @@
-"""Examining the machine: the store, the ports, the files, and Anvil where it is wanted."""
+"""Examining the machine: the store, the port, and Anvil where it is wanted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,6 @@ async def examine_host(settings: Settings) -> AsyncIterator[Finding]:
     yield await _store(settings.store.path)
     if settings.http.enabled:
         yield _port(settings.http.host, settings.http.port)
-    files = {"http.token_file": settings.http.token_file, "alerts.urls_file": settings.alerts.urls_file}
-    for setting, path in files.items():
-        if path is not None:
-            yield _file(setting, path)
     if settings.mode is Mode.DRY_RUN:
         try:
             yield fine("anvil", str(find_anvil(settings.fork.anvil)))
@@ -63,11 +59,3 @@ def _port(host: str, port: int) -> Finding:
     except OSError as error:
         return fault(subject, str(error.strerror), "stop what listens there (a running keeper?), or set http.port")
     return fine(subject, "free")
-
-
-def _file(setting: str, path: Path) -> Finding:
-    try:
-        empty = not path.read_text().strip()
-    except OSError as error:
-        return fault(setting, f"{path} can't be read ({error.strerror})", f"correct {setting}")
-    return fault(setting, f"{path} is empty", f"correct {setting}") if empty else fine(setting, str(path))

@@ -165,13 +165,7 @@ def courier(settings: AlertSettings, secrets: Secrets) -> Deliver:
 
     Raises ``ConfigError`` if the file can't be read or holds a line that Apprise does not know.
     """
-    # Apprise logs what it sends to, credentials and all.
-    logging.getLogger("apprise").addHandler(logging.NullHandler())
-    logging.getLogger("apprise").propagate = False
-    with warnings.catch_warnings():
-        # With the first URL Apprise loads all its services, also those that use what Python 3.13 has removed.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        services = [_service(number, url) for number, url in _urls(settings.urls_file, secrets)]
+    services = services_of(settings, secrets)
     last: dict[str, Message] = {}
 
     def deliver(message: Message) -> Sequence[str]:
@@ -188,15 +182,28 @@ def courier(settings: AlertSettings, secrets: Secrets) -> Deliver:
     return deliver
 
 
+def services_of(settings: AlertSettings, secrets: Secrets) -> list[tuple[str, apprise.Apprise]]:
+    """The services in the URLs' file, each with a name that tells no credential.
+
+    Raises ``ConfigError`` if the file can't be read or holds a line that Apprise does not know.
+    """
+    # Apprise logs what it sends to, credentials and all.
+    logging.getLogger("apprise").addHandler(logging.NullHandler())
+    logging.getLogger("apprise").propagate = False
+    with warnings.catch_warnings():
+        # With the first URL Apprise loads all its services, also those that use what Python 3.13 has removed.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [_service(number, url) for number, url in _urls(settings.urls_file, secrets)]
+
+
 def _urls(path: Path | None, secrets: Secrets) -> list[tuple[int, str]]:
     if path is None:
         return []
     try:
         lines = path.read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(
-            f"a file with alert URLs at {path}", f"it can't be read ({error.strerror})", "correct alerts.urls_file"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        came = f"it can't be read ({getattr(error, 'strerror', 'it is no text')})"
+        raise ConfigError(f"a file with alert URLs at {path}", came, "correct alerts.urls_file") from None
     found = []
     for number, line in enumerate(lines, start=1):
         url = line.strip()

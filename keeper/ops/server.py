@@ -319,7 +319,6 @@ class WebServer:
         self._source.pause(pause)
         return _json({"paused": pause})
 
-
     # A market that the chain's disagreement has stopped
 
     async def _bootstrap(self, request: web.Request) -> web.Response:

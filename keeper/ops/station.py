@@ -384,10 +384,9 @@ def read_token(settings: HttpSettings, secrets: Secrets) -> str | None:
         return None
     try:
         token = path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(
-            f"a file with a token at {path}", f"it can't be read ({error.strerror})", "correct http.token_file"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        came = f"it can't be read ({getattr(error, 'strerror', 'it is no text')})"
+        raise ConfigError(f"a file with a token at {path}", came, "correct http.token_file") from None
     if len(token) < 16:
         raise ConfigError(
             f"a token of at least 16 characters in {path}", f"it has {len(token)}", "write 32 random ones there"
