@@ -163,3 +163,21 @@ async def test_an_answer_in_a_block_that_was_read_is_sampled_with_the_later_ones
     feeds.note([answered(50_000 * 10**8, round_id=2)], WIRING)
     feeds.move([answered(55_000 * 10**8, round_id=3)], WIRING, NOW)
     assert feeds.quotes[BTC].at(NOW) == Price(50_000 * 10**30, 55_000 * 10**30)
+
+
+async def test_a_fast_price_of_another_feed_that_shares_the_event_contract_says_nothing() -> None:
+    fast, shared = "0x" + "6" * 40, "0x" + "7" * 40
+    wiring = replace(WIRING, secondary_feed=fast, fast_events=shared)
+    figures = {"lastUpdatedAt()": NOW, "priceDuration()": 300, "maxPriceUpdateDelay()": 3600}
+    figures |= {"spreadBasisPointsIfInactive()": 50, "spreadBasisPointsIfChainError()": 500}
+    figures |= {"maxDeviationBasisPoints()": 250, "prices(address)": 60_000 * 10**30, "favorFastPrice(address)": 1}
+    feeds = Feeds("m")
+    await read(feeds, FeedContract(says={**figures}), wiring)
+
+    def pushed(by: str) -> Log:
+        words = BTC, hex(60_100 * 10**30), by
+        data = b"".join(int(word, 16).to_bytes(32, "big") for word in words)
+        return Log(shared, (events.PRICE_UPDATE,), data, 1, "0x", "0x", 0)
+
+    assert feeds.knows([pushed(fast)], wiring)
+    assert not feeds.knows([pushed("0x" + "8" * 40)], wiring)

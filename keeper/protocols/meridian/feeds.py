@@ -198,7 +198,7 @@ class Feeds:
         emitters = wiring.emitters()
         for log in logs:
             tokens = emitters.get(log.address, []) if _is_answer(log) else []
-            if log.topics[:1] == (events.PRICE_UPDATE,) and log.address == wiring.fast_events and len(log.data) >= 64:
+            if _is_fast_price(log, wiring):
                 tokens = [events.address_at(log.data, 0)]
             if not tokens or not all(self._follows(token) for token in tokens):
                 return False
@@ -302,6 +302,13 @@ class Feeds:
 
 def _is_answer(log: Log) -> bool:
     return log.topics[:1] == (events.ANSWER_UPDATED,) and len(log.topics) == 3
+
+
+def _is_fast_price(log: Log, wiring: Wiring) -> bool:
+    """``FastPriceEvents.PriceUpdate(token, price, priceFeed)``: several feeds may log through one contract."""
+    if log.topics[:1] != (events.PRICE_UPDATE,) or log.address != wiring.fast_events or len(log.data) < 96:
+        return False
+    return events.address_at(log.data, 2) == wiring.secondary_feed
 
 
 def _said(feed: TokenFeed, timestamp: int) -> Price | None:
