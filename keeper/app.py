@@ -362,7 +362,6 @@ class _Follower:
         chain.following[market.name] = self._heads
         self._station = station
         station.join(self._loop)
-        self._unwritten: list[Row] = []
         self._saved = 0
         self._failing = False
 
@@ -386,12 +385,15 @@ class _Follower:
             head = await self._rebuild()
 
     async def _rebuild(self) -> Header:
-        """Read everything anew, however long it takes until a node answers."""
+        """Read everything anew, however long it takes until a node answers and the store can be written."""
+        failing = False
         while True:
             try:
                 return await rebuild(self._market, self._store, self._heads, self._chain.reader)
-            except ChainError as error:
-                _log.warning("still not read anew", market=self._market.name, error=str(error))
+            except (ChainError, StoreError) as error:
+                if not failing:
+                    _log.warning("not read anew yet", market=self._market.name, error=str(error))
+                failing = True
                 await asyncio.sleep(REBUILD_S)
 
     async def _follow(self, head: Header) -> None:
@@ -405,11 +407,10 @@ class _Follower:
     async def _save(self, head: Header, rows: Sequence[Row]) -> None:
         """Keep what has changed, true at ``head``. A store that can't be written is told once and tried again."""
         self._heads.log_filter = self._market.log_filter()
-        self._unwritten += rows
-        if not self._unwritten and head.number < self._saved + CURSOR_BLOCKS:
+        if not rows and not self._failing and head.number < self._saved + CURSOR_BLOCKS:
             return
         try:
-            await self._store.save(self._unwritten, self._heads.recent.up_to(head.hash))
+            await self._store.save(rows, self._heads.recent.up_to(head.hash))
         except StoreError as error:
             if not self._failing:
                 _log.error("store unwritable", market=self._market.name, error=str(error))
@@ -420,5 +421,4 @@ class _Follower:
             _log.info("store writable", market=self._market.name)
             self._station.condition("store-unwritable", "store", Level.CRITICAL, None)
         self._failing = False
-        self._unwritten = []
         self._saved = head.number

@@ -115,7 +115,7 @@ class Dispatch:
                 continue
             if draft.is_new:
                 self._supersede(draft)
-            else:
+            elif self._books.is_open(draft.intent):
                 self._books.step(draft.intent, OutcomeState.REPLACED, draft.reason, form)
             self._nonces.take(draft.slot, form)
             taken.append((draft, form))
@@ -226,7 +226,8 @@ class Dispatch:
         """Draw the conclusion from an answer; what needs a look at the chain waits for the next head or look."""
         match delivery.answer:
             case Answer.ACCEPTED:
-                if not form.acknowledged and form is slot.first_of(form.intent):
+                is_first = not form.acknowledged and form is slot.first_of(form.intent)
+                if is_first and self._books.is_open(form.intent):
                     self._books.step(form.intent, OutcomeState.SENT, form=form)
                 form.acknowledged = slot.accepted = True
                 slot.refusals, slot.last_refusal = 0, ""

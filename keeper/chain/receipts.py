@@ -68,11 +68,11 @@ async def receipts(node: Node, hashes: Sequence[str]) -> dict[str, Receipt]:
 
 
 async def known(node: Node, hashes: Sequence[str]) -> set[str]:
-    """Those transactions that the node knows, mined or pending. Raises ``ChainError``."""
+    """Those transactions that the node knows, mined or pending, or can't tell of. Raises ``ChainError``."""
     if not hashes:
         return set()
     answers = await node.batch([("eth_getTransactionByHash", [value]) for value in hashes])
-    return {value for value, answer in zip(hashes, answers, strict=True) if answer is not None and _is_answer(answer)}
+    return {value for value, answer in zip(hashes, answers, strict=True) if answer is not None}
 
 
 async def revert_data(node: Node, sender: str, intent: Intent, receipt: Receipt) -> bytes:
@@ -101,10 +101,6 @@ async def words(node: Node, to: str, signatures: Sequence[str]) -> list[list[int
     ]
     data = [octets(_answer(answer)) for answer in await node.batch(calls)]
     return [[int.from_bytes(each[at : at + 32], "big") for at in range(0, len(each), 32)] for each in data]
-
-
-def _is_answer(answer: Json | RpcError) -> bool:
-    return not isinstance(answer, RpcError)
 
 
 def _answer(answer: Json | RpcError) -> Json:

@@ -16,6 +16,7 @@ from keeper.store.journal import OPEN_STATES, UNREAD, Journal, Standing
 
 log = structlog.get_logger(__name__)
 
+ANOTHER = "another one used its nonce"
 NOT_SEEN = "the keeper was restarted before any node had seen it"
 
 
@@ -77,6 +78,10 @@ async def recover(
         if not slot.live:
             for intent in slot.intents():
                 books.give_up(intent, OutcomeState.ABANDONED, NOT_SEEN)
+    in_slots = {intent.id for slot in nonces.slots.values() for intent in slot.intents()}
+    for standing in standings:
+        if standing.intent.id not in in_slots:
+            books.give_up(standing.intent, OutcomeState.ABANDONED, ANOTHER)
     nonces.next = max(latest.count, pending.count, mined_next, *(nonce + 1 for nonce in slots), 0)
     log.info("lane.reconciled", lane=books.lane, nonce=nonces.next, in_flight=len(nonces.live()), looked_at=len(hashes))
 

@@ -111,10 +111,12 @@ class HeadWatch:
         self._news.clear()
         while self._newest is None:
             waiting = asyncio.create_task(self._news.wait())
-            done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            try:
+                done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
             if waiting in done:
                 break
-            waiting.cancel()
             for task in done & self._tasks:
                 self._tasks.discard(task)
                 task.result()  # None ends but for a chain that is not ours, or by an error that nobody foresaw.

@@ -19,7 +19,7 @@ import structlog
 from keeper.engine.executors import Executor
 from keeper.engine.planner import Skip, Terms, Withdrawal, decide
 from keeper.engine.room import GasUse, Room
-from keeper.errors import ChainError
+from keeper.errors import ChainError, StoreError
 from keeper.model import (
     Advance,
     Eligibility,
@@ -120,6 +120,7 @@ class MarketLoop:
         self._told: dict[str, str] = {}
         self._gas_use = gas_use or GasUse()
         self._stopped_by = ""
+        self._untold = False
 
     def offer(self, item: Advance | PriceTick) -> None:
         """Hand an input over. Never blocks."""
@@ -327,17 +328,21 @@ class MarketLoop:
             told[skip.account] = skip.reason
             if self._told.get(skip.account) == skip.reason:
                 continue
+            try:
+                await self._decisions.skip(
+                    "", self.market.name, skip.account, skip.reason, skip.reward_b0, window.number
+                )
+            except StoreError as error:
+                # The next round tells them again.
+                del told[skip.account]
+                if not self._untold:
+                    _log.error("decisions unwritable", market=self.market.name, error=str(error))
+                self._untold = True
+                break
+            self._untold = False
             self.tally.skipped += 1
             self.tally.skips[skip.reason] += 1
             _log.info("left", market=self.market.name, account=skip.account, reason=skip.reason)
-            await self._decisions.skip(
-                "",
-                self.market.name,
-                skip.account,
-                skip.reason,
-                skip.reward_b0,
-                window.number,
-            )
         self._told = told
 
 

@@ -67,16 +67,30 @@ async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
         heads.log_filter = market.log_filter()
         await heads.start(stored.blocks)
         try:
-            head = await _catch_up(market, heads, reader, stored.head)
+            head, wrong = await _resume(market, heads, reader, stored.head)
         except HistoryLostError as error:
             log.warning("mirror.outdated", market=market.name, number=stored.head.number, came=error.came)
         else:
-            wrong = await market.audit(reader, AUDITED_ACCOUNTS) if isinstance(market, Audited) else ()
             if not wrong:
                 log.info("mirror.restored", market=market.name, stored=stored.head.number, number=head.number)
                 return head
             log.error("mirror.wrong", market=market.name, number=head.number, accounts=wrong, remedy="it is read anew")
     return await rebuild(market, store, heads, reader)
+
+
+async def _resume(market: Mirrored, heads: Heads, reader: Reader, head: Header) -> tuple[Header, Sequence[str]]:
+    """Catch up with the chain and compare a sample with it: the head it led to, and the accounts that differ."""
+    attempts = 0
+    while True:
+        head = await _catch_up(market, heads, reader, head)
+        try:
+            return head, await market.audit(reader, AUDITED_ACCOUNTS) if isinstance(market, Audited) else ()
+        except RpcError as error:
+            # A reorg took the head away just then: there is more to catch up with.
+            attempts += 1
+            if attempts == ATTEMPTS or not is_unknown_block(error):
+                raise
+            await asyncio.sleep(RETRY_S)
 
 
 async def _catch_up(market: Mirrored, heads: Heads, reader: Reader, head: Header) -> Header:

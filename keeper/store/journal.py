@@ -43,6 +43,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -142,7 +143,9 @@ states = Table(
 )
 
 _LAST_STATES = select(func.max(states.c.id)).group_by(states.c.intent_id)
-_insert_intent, _insert_transaction, _insert_state = insert(intents), insert(transactions), insert(states)
+_insert_intent, _insert_state = insert(intents), insert(states)
+_insert_transaction = sqlite.insert(transactions).on_conflict_do_nothing()
+"""The same bytes may be signed again for the same intent: a cancellation that was refused, at fees that don't move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,8 +436,9 @@ class Journal:
             except BaseException:
                 self._connection.rollback()
                 raise
-        except SQLAlchemyError as error:
-            raise _unusable(self._path, str(getattr(error, "orig", None) or type(error).__name__)) from None
+        except (SQLAlchemyError, OverflowError, UnicodeError) as error:
+            # The last two: a figure or a text that SQLite has no room or no letters for.
+            raise _unusable(self._path, str(getattr(error, "orig", None) or error)) from None
 
     def _prepare(self, connection: Connection) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "wal_autocheckpoint=20000"):

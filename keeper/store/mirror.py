@@ -91,7 +91,10 @@ class MirrorStore:
         self._engine: AsyncEngine | None = None
         self._kept: dict[str, Block] = {}
         """The stored blocks by hash, so that a save writes only what is new."""
+        self._unwritten: dict[tuple[str, str], Row] = {}
+        """Rows by kind and key that a save could not write."""
         self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(cls, path: Path, identity: Identity) -> MirrorStore:
@@ -131,11 +134,13 @@ class MirrorStore:
 
         ``blocks`` is the whole window; what is stored already is not written again, what has left it is deleted. An
         empty window says that the rows' block is not known: until the next save there is nothing to load.
-        Raises ``StoreError`` and then has changed nothing.
+        Raises ``StoreError`` and then has changed nothing; the rows are kept for the next save.
         """
-        await self._to_its_end(self._save(rows, blocks))
+        self._unwritten |= {(row.kind, row.key): row for row in rows}
+        await self._to_its_end(self._save(blocks))
 
-    async def _save(self, rows: Sequence[Row], blocks: Sequence[Block]) -> None:
+    async def _save(self, blocks: Sequence[Block]) -> None:
+        rows = list(self._unwritten.values())
         kept = {block.header.hash: block for block in blocks}
         new = [block for block in blocks if self._kept.get(block.header.hash) != block]
         gone = [block_hash for block_hash in self._kept if block_hash not in kept]
@@ -164,10 +169,14 @@ class MirrorStore:
                     )
         except SQLAlchemyError as error:
             raise _failed(self._path, "to be written", error) from error
+        for row in rows:
+            if self._unwritten.get((row.kind, row.key)) is row:
+                del self._unwritten[row.kind, row.key]
         self._kept = kept
 
     async def clear(self) -> None:
-        """Forget rows and blocks: the mirror is built anew. Raises ``StoreError``."""
+        """Forget rows and blocks, also those not written yet: the mirror is built anew. Raises ``StoreError``."""
+        self._unwritten = {}
         await self._to_its_end(self._clear())
 
     async def _clear(self) -> None:
@@ -190,8 +199,16 @@ class MirrorStore:
         log.warning("mirror.moved-aside", path=str(self._path), to=str(aside), fault=fault)
 
     async def _to_its_end(self, writing: Coroutine[None, None, None]) -> None:
-        """Write also if the caller is cancelled meanwhile: half-way, a connection would keep the file locked."""
-        self._writing = asyncio.create_task(writing)
+        """Write also if the caller is cancelled meanwhile: half-way, a connection would keep the file locked.
+
+        One after the other, so that what was begun before a ``clear`` does not come after it.
+        """
+
+        async def in_turn() -> None:
+            async with self._turn:
+                await writing
+
+        self._writing = asyncio.create_task(in_turn())
         await asyncio.shield(self._writing)
 
     async def close(self) -> None:
@@ -200,7 +217,7 @@ class MirrorStore:
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
-        self._kept = {}
+        self._kept, self._unwritten = {}, {}
 
     def _opened(self) -> AsyncEngine:
         if self._engine is None:

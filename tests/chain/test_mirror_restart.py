@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -192,3 +193,38 @@ async def test_a_chain_of_quarter_second_blocks_is_followed_block_by_block(
         assert len(moves) >= 9, "nearly every block by itself"
         assert 0.1 < mirror.heads.block_time_s < 0.5
         assert mirror.heads.live
+
+
+class TakenAwayAgain(TallyMirror):
+    """Its head is reorganised away between catching up and the comparison with the chain."""
+
+    tally: TallyDevnet
+    audits = 0
+
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        self.audits += 1
+        if self.audits == 1:
+            await self.tally.reorg(Random(12), [self.tally.address], 3)
+        return await super().audit(reader, accounts)
+
+
+async def test_a_reorg_while_a_restart_is_compared_with_the_chain_has_it_compared_again(
+    anvil: Anvil, tmp_path: Path
+) -> None:
+    draw = Random(13)
+    tally = await lived_in(anvil, draw)
+    endpoints = [Endpoint(anvil.ws_url), Endpoint(anvil.http_url)]
+    async with mirroring(TallyMirror(tally.address), endpoints, tmp_path / "mirror") as mirror:
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+        for _ in range(4):
+            await tally.act(draw, [tally.address], 5)
+            await anvil.mine()
+            await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    market = TakenAwayAgain(tally.address)
+    market.tally = tally
+    async with mirroring(market, endpoints, tmp_path / "mirror") as mirror:
+        async with asyncio.timeout(20):
+            while mirror.head is None and mirror.task is not None and not mirror.task.done():  # noqa: ASYNC110 - no event says that it was read
+                await asyncio.sleep(0.01)
+        await exact(mirror, lambda: TallyMirror(tally.address), anvil)
+    assert market.audits == 2

@@ -54,6 +54,8 @@ class Figures:
         self.balance_wei = 1000 * COIN
         self.silent_about: str = ""
         """A method, or a method and its last parameter, that nobody answers."""
+        self.failing: set[str] = set()
+        """Methods that a node answers with an error of its own."""
         self.holds: dict[str, asyncio.Event] = {}
         """Methods whose answers wait for an event."""
 
@@ -81,6 +83,8 @@ class Figures:
     def _answer(self, method: str, params: Sequence[Json]) -> Json | RpcError:
         if self.silent_about in (method, f"{method} {params[-1]}"):
             raise UnreachableError("an answer", "there was none", "wait")
+        if method in self.failing:
+            return RpcError(method, "node", -32000, "transaction indexing is in progress")
         match method:
             case "eth_getTransactionCount":
                 return hex(self.counts[str(params[1])])

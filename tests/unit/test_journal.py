@@ -198,3 +198,17 @@ async def test_a_checkpoint_moves_the_log_into_the_file(journal: Journal, tmp_pa
 
 def _size(path: Path) -> int:
     return path.stat().st_size
+
+
+async def test_what_sqlite_can_t_hold_is_a_sentence(journal: Journal) -> None:
+    for odd in (StateRow(1, OutcomeState.MINED, 1.0, gas_used=2**64), StateRow(1, OutcomeState.MINED, 1.0, "\ud800")):
+        with pytest.raises(StoreError):
+            await journal.intend([], [], [odd])
+
+
+async def test_the_same_bytes_for_the_same_intent_are_one_transaction(journal: Journal) -> None:
+    made = intent(journal)
+    await journal.intend([made], [signed(made)])
+    await journal.intend([], [signed(made)])
+    [standing] = await journal.unsettled(CHAIN, US, 0, 0)
+    assert standing.transactions == (signed(made),)

@@ -12,8 +12,10 @@ from keeper.chain.budget import Limits
 from keeper.chain.data_fee import NoDataFee
 from keeper.chain.relay import Answer, Delivery
 from keeper.errors import StoreError
+from keeper.model import OutcomeState
+from keeper.store.journal import StateRow
 from keeper.store.ledger import entries
-from tests.unit.lane_alone import COIN, GAS, GWEI, SETTINGS, Alone, header, lane_alone, liquidation
+from tests.unit.lane_alone import COIN, GAS, GWEI, SETTINGS, SIGNER, Alone, Figures, header, lane_alone, liquidation
 
 
 def slow_disk(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
@@ -216,3 +218,51 @@ async def a_while() -> None:
     """Let everything go on that can."""
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+async def test_8_a_cancellation_that_was_refused_is_signed_and_handed_over_again(tmp_path: Path) -> None:
+    """With fees that don't move, as on BNB Chain, its bytes are the same and are in the journal already."""
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("0")
+        no_money = Answer.NO_FUNDS
+        alone.door.answers = [answered(no_money), answered(Answer.ACCEPTED), answered(no_money)]
+        await alone.send("1", "2")
+        for number in (101, 102, 103):
+            await alone.turn(number)
+        assert alone.door.hashes.count(alone.door.hashes[3]) == 2
+        assert "journal" not in alone.lane.alerts
+        assert alone.states("1") == ["abandoned"], "what is given up is not open again because its nonce is filled"
+        assert [slot.accepted for slot in alone.lane._nonces.live()] == [True] * 3
+
+
+async def test_4_what_a_node_can_t_tell_of_at_a_start_is_taken_as_known(tmp_path: Path) -> None:
+    chain = Figures()
+    async with lane_alone(tmp_path, chain=chain) as alone:
+        await alone.send("1")
+    chain.failing.add("eth_getTransactionByHash")
+    async with lane_alone(tmp_path, chain=chain) as alone:
+        assert alone.lane.in_flight("pool", "1")
+        chain.failing.clear()
+        await alone.turn(101)
+        await alone.turn(102)
+        assert len(alone.door.handed) >= 1
+
+
+async def test_4_an_account_whose_nonce_another_one_used_is_not_in_flight_after_a_start(tmp_path: Path) -> None:
+    chain = Figures()
+    async with lane_alone(tmp_path, chain=chain) as alone:
+        await alone.send("1")
+        alone.lane.withdraw("pool", "1", "healthy again")
+        await alone.send("2")
+        chain.mine(alone.door.hashes[1], 101)
+        await alone.turn(101)
+        assert (alone.states("1")[-1], alone.states("2")[-1]) == ("abandoned", "mined")
+        # The last row of the first is lost, as by a power cut.
+        [first] = [
+            entry for entry in await alone.journal.unsettled(31337, SIGNER.address, 0, 0) if entry.intent.account == "1"
+        ]
+        alone.journal.record(StateRow(first.intent.id, OutcomeState.REPLACED, 0.0))
+    async with lane_alone(tmp_path, chain=chain) as alone:
+        assert not alone.lane.in_flight("pool", "1")
+        await alone.send("1")
+        assert alone.states("1") == ["abandoned", "sent"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from keeper.engine.loop import MarketLoop
-from keeper.errors import ChainError
+from keeper.errors import ChainError, StoreError
 from keeper.model import (
     Advance,
     Assessment,
@@ -150,10 +150,13 @@ class Reasons:
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str]] = []
+        self.unwritable = False
 
     async def skip(
         self, lane: str, market: str, account: str, reason: str, reward_b0: int = 0, for_block: int = 0
     ) -> bool:
+        if self.unwritable:
+            raise StoreError("room", "the disk is full", "free some")
         self.rows.append((account, reason))
         return True
 
@@ -348,3 +351,13 @@ async def test_blocks_of_before_the_mirror_was_read_anew_do_not_take_it_back() -
     async with running(desk, head=9):
         await desk.advance(10)
         assert desk.market.applied == [Advance(header(10))]
+
+
+async def test_reasons_that_can_t_be_written_down_stop_nothing_and_are_told_later() -> None:
+    async with running() as desk:
+        desk.market.weak, desk.market.allowed = ["a", "b"], False
+        desk.reasons.unwritable = True
+        await desk.advance(2)
+        desk.reasons.unwritable = False
+        await desk.advance(3)
+        assert [account for account, _ in desk.reasons.rows] == ["a", "b"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +194,40 @@ async def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> Non
     (tmp_path / "var").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="to be opened"):
         await MirrorStore.open(tmp_path / "var" / "mirror.sqlite", MINE)
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No block can be written meanwhile."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON mirror_blocks BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+        other.commit()
+        yield
+        other.execute("DROP TRIGGER full")
+        other.commit()
+
+
+async def test_what_could_not_be_written_is_written_with_the_next_save_as_it_is_by_then(
+    path: Path, store: MirrorStore
+) -> None:
+    await store.save([Row("account", "1", b"one")], CHAIN[:2])
+    with full_disk(path), pytest.raises(StoreError, match="full"):
+        await store.save([Row("account", "1", None), Row("account", "2", b"two")], CHAIN)
+    await store.save([Row("account", "1", b"again")], CHAIN)
+    stored = await store.load()
+    assert stored is not None
+    assert {row.key: row.payload for row in stored.rows} == {"1": b"again", "2": b"two"}
+
+
+async def test_what_could_not_be_written_is_of_no_use_once_everything_is_read_anew(
+    path: Path, store: MirrorStore
+) -> None:
+    with full_disk(path), pytest.raises(StoreError, match="full"):
+        await store.save([Row("account", "1", b"stale")], CHAIN)
+    await store.clear()
+    await store.save([Row("account", "2", b"two")], CHAIN)
+    stored = await store.load()
+    assert stored is not None
+    assert [row.key for row in stored.rows] == ["2"]
