@@ -150,3 +150,16 @@ def test_a_unit_that_truncation_takes_within_the_window_is_found() -> None:
     under = replace(hedged, amount_b0=-slacks[start + 1] - 1)
     judged = _outlook(state, start, start + 3).judge(under)
     assert judged.verdict is Verdict.MARGINAL
+
+
+def test_the_reward_promised_is_the_least_of_the_window() -> None:
+    """Longs pay here, so what is left of one falls by the second."""
+    state = market(symbol(net_volume=100 * ONE), pool=replace(POOL, max_liquidation_reward=10**30))
+    one = account(900 * ONE, long())
+    paid = []
+    for second in (NOW, NOW + 500):
+        result = liquidate(prepare(state, NUMBER, second), one)
+        assert isinstance(result, Closed)
+        paid.append(result.reward_b0)
+    assert paid[0] > paid[1]
+    assert _outlook(state, NOW, NOW + 500).judge(one).reward_b0 == paid[1]
