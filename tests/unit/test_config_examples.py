@@ -87,6 +87,12 @@ def test_the_mempool_is_offered_where_there_is_one() -> None:
     assert offering == {"deri-bnb-lite", "deri-bnb-option", "meridian-fuse"}
 
 
+def test_the_service_hands_over_the_secrets_that_the_examples_name() -> None:
+    named = {name for path in EXAMPLES for name in re.findall(r"/run/secrets/(\w+)", path.read_text())}
+    unit = (ROOT / "config" / "systemd" / "keeper.service").read_text()
+    assert set(re.findall(r"LoadCredential=(\w+):/etc/keeper/secrets/\1\n", unit)) == named | {"token"}
+
+
 def settings_there_are() -> Iterator[tuple[str, str, str]]:
     """Section, key and default of every setting, as the reference writes them."""
     for section, model in SECTIONS.items():
