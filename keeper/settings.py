@@ -340,9 +340,17 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         }
         return entry.model_copy(update=paths)
 
+    def relay(entry: RelaySettings) -> RelaySettings:
+        identity = entry.identity_key_file
+        return entry if identity is None else entry.model_copy(update={"identity_key_file": folder / identity})
+
     chains = {
         name: chain.model_copy(update={"signers": tuple(signer(entry) for entry in chain.signers)})
         for name, chain in settings.chains.items()
+    }
+    markets = {
+        name: market if market.relay is None else market.model_copy(update={"relay": relay(market.relay)})
+        for name, market in settings.markets.items()
     }
     store = settings.store.model_copy(update={"path": folder / settings.store.path})
     http, alerts, fork = settings.http, settings.alerts, settings.fork
@@ -352,4 +360,6 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         alerts = alerts.model_copy(update={"urls_file": folder / alerts.urls_file})
     if fork.anvil is not None:
         fork = fork.model_copy(update={"anvil": folder / fork.anvil})
-    return settings.model_copy(update={"chains": chains, "store": store, "http": http, "alerts": alerts, "fork": fork})
+    return settings.model_copy(
+        update={"chains": chains, "markets": markets, "store": store, "http": http, "alerts": alerts, "fork": fork}
+    )

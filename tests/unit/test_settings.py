@@ -53,6 +53,15 @@ def test_a_good_file_is_read_and_its_relative_paths_count_from_it(write: Path) -
     assert market.pool == ADDRESS
 
 
+def test_a_relay_is_identified_by_a_file_beside_the_configuration(write: Path) -> None:
+    relay = 'relay = {kind = "bundle", url = "https://relay.example", identity_key_file = "identity"}'
+    write.write_text(GOOD + relay)
+    settings = load(write)
+    found = settings.markets["lite"].relay
+    assert found is not None
+    assert found.identity_key_file == write.parent / "identity"
+
+
 def test_the_environment_overrides_the_file(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPER_MODE", "observe")
     monkeypatch.setenv("KEEPER_CHAINS__LOCAL__GAS__MAX_FEE_GWEI", "7.5")
