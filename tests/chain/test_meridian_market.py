@@ -517,3 +517,17 @@ async def test_an_event_that_cannot_be_read_has_every_position_read(direct: Meri
             assert "an event can't be read: every position is read again" in [line["event"] for line in lines]
         assert market.mirror.positions[key] == before
         assert market.closures([broken]) == []
+
+
+async def test_a_fast_price_that_came_some_blocks_ago_counts_from_then(anvil: Anvil) -> None:
+    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, fast=True))
+    market = market_of(devnet, settings_every_s=3600)
+    async with watching(devnet, market) as follower:
+        await devnet.confirm(await devnet.set_fast_prices({"BTC": 60_100}))
+        await anvil.mine(2, interval_seconds=400)
+        await follower.follow()
+        token = devnet.tokens["BTC"].address
+        fresh = market_of(devnet)
+        async with watching(devnet, fresh):
+            at = market.mirror.head.timestamp
+            assert market.mirror.feeds.quotes[token].at(at) == fresh.mirror.feeds.quotes[token].at(at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from eth_utils import keccak
 
-from keeper.model import Log, ReadCall, ReadResult
+from keeper.model import Header, Log, ReadCall, ReadResult
 from keeper.protocols.meridian import events
 from keeper.protocols.meridian.feeds import Feeds, Quote
 from keeper.protocols.meridian.reads import Batch
@@ -18,6 +18,7 @@ BTC, FEED, SOURCE, VAULT = ("0x" + digit * 40 for digit in "1234")
 WIRING = Wiring(VAULT, None, VAULT, VAULT, FEED, None, None, 1, (BTC,), {BTC: Source(SOURCE, SOURCE)})
 E22 = 10**22
 NOW = 1_750_000_000
+HEAD = Header(1, "0x", "0x", NOW, 0, 0, None)
 
 
 @dataclass
@@ -53,13 +54,14 @@ class FeedContract:
         return ReadResult(False, b"")
 
 
-async def read(feeds: Feeds, chain: FeedContract, wiring: Wiring = WIRING) -> None:
+async def read(feeds: Feeds, chain: FeedContract, wiring: Wiring = WIRING, *, learn: bool = True) -> None:
     batch = Batch()
     take_terms, take_prices = feeds.ask_terms(batch, wiring), feeds.ask_prices(batch, wiring)
     await batch.read(chain, "")
     take_terms()
     take_prices(NOW)
-    await feeds.learn_rounds(chain, "", wiring)
+    if learn:
+        await feeds.learn_rounds(chain, "", wiring)
 
 
 def answered(answer: int, round_id: int = 2) -> Log:
@@ -71,22 +73,22 @@ async def test_an_answer_moves_the_price_without_a_read() -> None:
     feeds, chain = Feeds("m"), FeedContract()
     await read(feeds, chain)
     log = answered(50_000 * 10**8)
-    assert feeds.knows([log], WIRING)
-    feeds.move([log], WIRING, NOW)
+    assert feeds.knows([log], WIRING, HEAD)
+    feeds.move([log], WIRING, HEAD)
     assert feeds.quotes[BTC].at(NOW) == Price(50_000 * 10**30, 50_000 * 10**30)
     chain.answer = 50_000 * 10**8
     await read(feeds, chain)
-    assert feeds.knows([log], WIRING)
+    assert feeds.knows([log], WIRING, HEAD)
 
 
 async def test_events_that_told_another_price_are_not_believed_again() -> None:
     feeds, chain = Feeds("m"), FeedContract()
     await read(feeds, chain)
-    feeds.move([answered(50_000 * 10**8)], WIRING, NOW)
+    feeds.move([answered(50_000 * 10**8)], WIRING, HEAD)
     chain.answer = 51_000 * 10**8
     await read(feeds, chain)
     assert feeds.quotes[BTC].at(NOW).min_e30 == 51_000 * 10**30
-    assert not feeds.knows([answered(49_000 * 10**8)], WIRING)
+    assert not feeds.knows([answered(49_000 * 10**8)], WIRING, HEAD)
 
 
 async def test_a_feed_of_another_make_is_taken_as_it_reads() -> None:
@@ -94,14 +96,14 @@ async def test_a_feed_of_another_make_is_taken_as_it_reads() -> None:
     await read(feeds, chain)
     assert feeds.quotes[BTC].feed is None
     assert feeds.quotes[BTC].at(NOW + 10**6).min_e30 == 777 * 10**30
-    assert not feeds.knows([answered(50_000 * 10**8)], WIRING)
+    assert not feeds.knows([answered(50_000 * 10**8)], WIRING, HEAD)
 
 
 async def test_logs_of_anything_else_need_a_read() -> None:
     feeds = Feeds("m")
     await read(feeds, FeedContract())
     other = Log(VAULT, (events.UPDATE_FUNDING_RATE,), b"", 1, "0x", "0x", 0)
-    assert not feeds.knows([answered(1), other], WIRING)
+    assert not feeds.knows([answered(1), other], WIRING, HEAD)
 
 
 async def test_a_price_of_zero_and_a_missing_feed_are_named() -> None:
@@ -115,7 +117,7 @@ async def test_a_price_of_zero_and_a_missing_feed_are_named() -> None:
 async def test_an_answer_of_zero_takes_the_price_away() -> None:
     feeds = Feeds("m")
     await read(feeds, FeedContract())
-    feeds.move([answered(0)], WIRING, NOW)
+    feeds.move([answered(0)], WIRING, HEAD)
     assert feeds.failures() == {BTC: "VaultPriceFeed: invalid price"}
 
 
@@ -123,8 +125,8 @@ async def test_an_answer_behind_a_proxy_counts_though_only_the_proxy_puts_a_phas
     feeds, chain = Feeds("m"), FeedContract(says={"latestRound()": (5 << 64) + 1})
     await read(feeds, chain)
     log = answered(50_000 * 10**8, round_id=2)
-    assert feeds.knows([log], WIRING)
-    feeds.move([log], WIRING, NOW)
+    assert feeds.knows([log], WIRING, HEAD)
+    feeds.move([log], WIRING, HEAD)
     assert feeds.quotes[BTC].at(NOW).min_e30 == 50_000 * 10**30
 
 
@@ -141,9 +143,9 @@ async def test_a_foretold_price_that_can_not_be_made_is_not_believed_again() -> 
     assert feed is not None
     feeds.quotes[BTC] = replace(feeds.quotes[BTC], feed=replace(feed, spread_basis_points=20_000))
     log = answered(50_000 * 10**8)
-    feeds.move([log], WIRING, NOW)
+    feeds.move([log], WIRING, HEAD)
     await read(feeds, chain)
-    assert not feeds.knows([log], WIRING)
+    assert not feeds.knows([log], WIRING, HEAD)
 
 
 async def test_while_one_token_has_to_be_read_at_every_block_no_block_goes_unread() -> None:
@@ -152,16 +154,18 @@ async def test_while_one_token_has_to_be_read_at_every_block_no_block_goes_unrea
     feeds, chain = Feeds("m"), FeedContract()
     await read(feeds, chain, wiring)
     log = answered(50_000 * 10**8)
-    assert feeds.knows([log], wiring)
+    assert feeds.knows([log], wiring, HEAD)
     feeds.quotes[silent] = Quote(Price(777, 777))
-    assert not feeds.knows([log], wiring)
+    assert not feeds.knows([log], wiring, HEAD)
 
 
 async def test_an_answer_in_a_block_that_was_read_is_sampled_with_the_later_ones() -> None:
     feeds, chain = Feeds("m"), FeedContract(says={"priceSampleSpace()": 2})
     await read(feeds, chain)
-    feeds.note([answered(50_000 * 10**8, round_id=2)], WIRING)
-    feeds.move([answered(55_000 * 10**8, round_id=3)], WIRING, NOW)
+    feeds.move([answered(50_000 * 10**8, round_id=2)], WIRING, HEAD)
+    chain.answer = 50_000 * 10**8
+    await read(feeds, chain, learn=False)
+    feeds.move([answered(55_000 * 10**8, round_id=3)], WIRING, HEAD)
     assert feeds.quotes[BTC].at(NOW) == Price(50_000 * 10**30, 55_000 * 10**30)
 
 
@@ -179,5 +183,29 @@ async def test_a_fast_price_of_another_feed_that_shares_the_event_contract_says_
         data = b"".join(int(word, 16).to_bytes(32, "big") for word in words)
         return Log(shared, (events.PRICE_UPDATE,), data, 1, "0x", "0x", 0)
 
-    assert feeds.knows([pushed(fast)], wiring)
-    assert not feeds.knows([pushed("0x" + "8" * 40)], wiring)
+    assert feeds.knows([pushed(fast)], wiring, HEAD)
+    assert not feeds.knows([pushed("0x" + "8" * 40)], wiring, HEAD)
+
+
+async def test_what_was_foretold_is_held_against_what_is_read_only_where_nothing_else_has_moved_it() -> None:
+    feeds, chain = Feeds("m"), FeedContract()
+    await read(feeds, chain)
+    feeds.move([answered(50_000 * 10**8, round_id=2)], WIRING, HEAD)
+    # A block that is read for another reason brings an answer along.
+    later = answered(51_000 * 10**8, round_id=3)
+    feeds.move([later], WIRING, HEAD)
+    chain.answer = 51_000 * 10**8
+    await read(feeds, chain)
+    assert feeds.knows([later], WIRING, HEAD)
+    # A reorg takes a block away of which only the events were known.
+    feeds.move([answered(40_000 * 10**8, round_id=4)], WIRING, HEAD)
+    feeds.doubt()
+    await read(feeds, chain)
+    assert feeds.knows([later], WIRING, HEAD)
+    # A governor has the price adjusted.
+    feeds.move([later], WIRING, HEAD)
+    chain.says = {"adjustmentBasisPoints(address)": 10, "isAdjustmentAdditive(address)": 1}
+    chain.says["getPrice(address,bool,bool,bool)"] = 51_051 * 10**30
+    await read(feeds, chain)
+    assert feeds.quotes[BTC].feed is not None
+    assert feeds.knows([later], WIRING, HEAD)

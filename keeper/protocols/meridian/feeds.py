@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from keeper.model import Log, Reader
+from keeper.model import Header, Log, Reader
 from keeper.protocols.meridian import events
 from keeper.protocols.meridian.checked import Revert
 from keeper.protocols.meridian.pricing import FastFeed, TokenFeed, primary_price
@@ -104,12 +104,14 @@ class Feeds:
                 if all(answer.ok for answer in a)
             }
             has_fast = bool(fast) and all(answer.ok for answer in fast)
-            self._terms = FeedTerms(
+            terms = FeedTerms(
                 sample_space=sample.uint() if sample.ok else 0,
                 max_strict_deviation_e30=deviation.uint() if deviation.ok else 0,
                 fast=FastFeed(*(answer.uint() for answer in fast)) if has_fast else None,
                 tokens=known,
             )
+            self._foretold &= self._terms is not None and _untimed(terms) == _untimed(self._terms)
+            self._terms = terms
 
         return take
 
@@ -188,17 +190,18 @@ class Feeds:
 
     # Moving ahead
 
-    def knows(self, logs: Iterable[Log], wiring: Wiring) -> bool:
+    def knows(self, logs: Iterable[Log], wiring: Wiring, head: Header) -> bool:
         """Whether these logs say all there is to say about the prices after them.
 
-        Not while another token has to be read at every block: its silence says nothing.
+        Not while another token has to be read at every block: its silence says nothing. A fast price has to be of the
+        head's block, because it counts from its second on.
         """
         if any(self._keeps_silent(token, quote) for token, quote in self.quotes.items()):
             return False
         emitters = wiring.emitters()
         for log in logs:
             tokens = emitters.get(log.address, []) if _is_answer(log) else []
-            if _is_fast_price(log, wiring):
+            if _is_fast_price(log, wiring) and log.block_hash == head.hash:
                 tokens = [events.address_at(log.data, 0)]
             if not tokens or not all(self._follows(token) for token in tokens):
                 return False
@@ -212,41 +215,38 @@ class Feeds:
         """Whether a price may have moved without anything known here to tell it."""
         return quote.read is not None and (quote.feed is None or token in self._distrusted)
 
-    def move(self, logs: Iterable[Log], wiring: Wiring, timestamp: int) -> None:
-        """Take the logs that ``knows`` accepted: prices move as the events say, without a read.
+    def move(self, logs: Iterable[Log], wiring: Wiring, head: Header) -> None:
+        """Let prices move as the events among these logs say, of a block that need not be read or of one that is.
 
-        A fast price counts as updated at its block's second; the next reading says whether that is so here.
+        A fast price counts as updated at its block's second; the next reading says whether that is so here. Of a block
+        before the head's the second is not known: then nothing is foretold.
         """
         terms = self._terms
         if terms is None:
             return
         emitters = wiring.emitters()
-        fast_moved = False
+        fast = terms.fast
+        self._foretold = True
         for log in logs:
-            if log.topics[0] == events.ANSWER_UPDATED:
-                for token in emitters[log.address]:
-                    self._answer(token, log, terms)
-            else:
+            if _is_answer(log):
+                for token in emitters.get(log.address, []):
+                    if token in self._rounds:
+                        self._answer(token, log, terms)
+            elif _is_fast_price(log, wiring) and fast is not None:
                 token, price = events.address_at(log.data, 0), events.uint_at(log.data, 1)
                 if (feed := self._made_of(token)) is not None:
                     self._remake(token, replace(feed, fast_price_e30=price))
-                fast_moved = True
-        if fast_moved and terms.fast is not None:
-            fast = replace(terms.fast, last_updated_at=timestamp)
+                fast = replace(fast, last_updated_at=head.timestamp)
+                self._foretold &= log.block_hash == head.hash
+        if fast != terms.fast:
             self._terms = replace(terms, fast=fast)
             for token in self.quotes:
                 if (feed := self._made_of(token)) is not None:
                     self._remake(token, replace(feed, fast=fast))
-        self._foretold = True
 
-    def note(self, logs: Iterable[Log], wiring: Wiring) -> None:
-        """Keep the answers of a block that is read all the same: later ones are sampled together with them."""
-        terms, emitters = self._terms, wiring.emitters()
-        for log in logs:
-            if _is_answer(log) and terms is not None:
-                for token in emitters.get(log.address, []):
-                    if token in self._rounds:
-                        self._sample(token, log, terms)
+    def doubt(self) -> None:
+        """What events foretold was undone: it can't be held to what is read next."""
+        self._foretold = False
 
     def _sample(self, token: str, log: Log, terms: FeedTerms) -> list[int]:
         """The answers that count once the one in this log is in."""
@@ -298,6 +298,11 @@ class Feeds:
         for token in self._failing.keys() - failing.keys():
             self._log.info("a price again", token=token)
         self._failing = failing
+
+
+def _untimed(terms: FeedTerms) -> FeedTerms:
+    """The terms without when a fast price came last, which is no governor's doing."""
+    return replace(terms, fast=None if terms.fast is None else replace(terms.fast, last_updated_at=0))
 
 
 def _is_answer(log: Log) -> bool:

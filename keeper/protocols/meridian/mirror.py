@@ -155,8 +155,10 @@ class Mirror:
         age_s = head.timestamp - self._settings_at
         overdue = age_s >= _PATIENCE * self._settings_every_s
         unread = dirty.positions or dirty.tokens or dirty.settings or dirty.prices or self._behind or overdue
-        if not unread and advance.logs and self.feeds.knows(advance.logs, self.wiring):
-            self.feeds.move(advance.logs, self.wiring, head.timestamp)
+        # What moves without an event is read at every block that tells nothing.
+        told_by_all = len({log.block_hash for log in advance.logs}) == head.number - self.head.number
+        if not unread and advance.logs and told_by_all and self.feeds.knows(advance.logs, self.wiring, head):
+            self.feeds.move(advance.logs, self.wiring, head)
             self._head = head
             return
         dirty.settings |= age_s >= self._settings_every_s
@@ -164,7 +166,9 @@ class Mirror:
         dirty.rounds |= bool(advance.undone)
         self._behind = True
         if self._wiring is not None:
-            self.feeds.note(advance.logs, self._wiring)
+            self.feeds.move(advance.logs, self._wiring, head)
+        if advance.undone:
+            self.feeds.doubt()
         await self._read(reader, head, told)
         self._behind = False
 
