@@ -24,6 +24,8 @@ LARGEST_DATA = 256 * 1024
 IN_FLIGHT = 4
 AIM_S = 0.5
 """A batch that takes longer is too large: it holds up everything behind it at the node."""
+SMALL = 32
+"""So few calls that take long tell of a slow node or road: fewer at a time would only cost more trips."""
 CALL_S = 3.0
 _TUPLE_DATA = 6 * 32
 """Bytes that ``aggregate3`` adds to a call's own."""
@@ -112,10 +114,10 @@ class PinnedReader:
         answer = await self._rpc.request("eth_call", params, timeout_s=CALL_S)
         took = time.monotonic() - began
         results = decode_aggregate3(octets(answer), len(calls))
-        if took > AIM_S:
-            self._shrink(len(calls), f"{len(calls)} calls took {took:.1f} s")
-        else:
+        if took <= AIM_S:
             self._portion.took(len(calls))
+        elif len(calls) > SMALL:
+            self._shrink(len(calls), f"{len(calls)} calls took {took:.1f} s")
         return results
 
     def _shrink(self, tried: int, came: str) -> None:

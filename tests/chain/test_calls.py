@@ -9,7 +9,7 @@ from eth_abi.abi import encode
 
 from keeper.chain.answers import Json, RpcError, items
 from keeper.chain.blocks import header_of
-from keeper.chain.calls import FIRST_SIZE, PinnedReader
+from keeper.chain.calls import FIRST_SIZE, SMALL, PinnedReader
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.multicall import AGGREGATE3_CODE, MULTICALL3
 from keeper.chain.rpc import Rpc
@@ -50,6 +50,14 @@ async def test_calls_are_answered_in_order_also_in_many_batches(anvil: Anvil, rp
     results = await PinnedReader(rpc).read(calls, await head_hash(anvil))
     assert results == [ReadResult(ok=True, data=call.data) for call in calls]
     assert rpc.calls["eth_call"] <= 5_000 // FIRST_SIZE
+
+
+async def test_a_slow_node_is_not_asked_for_ever_less(anvil: Anvil, rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keeper.chain.calls.AIM_S", 0.0)
+    calls = [ReadCall(ECHO, index.to_bytes(4, "big")) for index in range(5_000)]
+    results = await PinnedReader(rpc).read(calls, await head_hash(anvil))
+    assert results == [ReadResult(ok=True, data=call.data) for call in calls]
+    assert rpc.calls["eth_call"] <= 5_000 // (SMALL // 2)
 
 
 async def test_nothing_to_read_costs_nothing(anvil: Anvil, rpc: Rpc) -> None:
