@@ -78,7 +78,7 @@ def history(
             f"{entry.to_sent_us / 1000:.1f} ms" if entry.to_sent_us else "",
             f"{entry.transaction_hash[:10]}…" if entry.transaction_hash else "",
         )
-    _console().print(table if found else f"nothing since {since}; try --since all")
+    _console().print(table if found else _nothing(since, market))
 
 
 def report(
@@ -106,7 +106,12 @@ def report(
             f"{total.lost_wei / _WEI:.6f}",
             f"{net:,.2f} {unit.name}",
         )
-    _console().print(table if added else f"nothing since {since}; try --since all")
+    _console().print(table if added else _nothing(since, market))
+
+
+def _nothing(since: str, market: str | None) -> str:
+    of = f" of a market {market!r}" if market is not None else ""
+    return f"nothing{of} yet" if since == "all" else f"nothing{of} since {since}; try --since all"
 
 
 def _console() -> Console:

@@ -17,7 +17,7 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, a TOML file.", envvar="KEEPER_CONFIG")
 ]
 MarketOption = Annotated[str | None, typer.Option("--market", "-m", help="This market only.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def quiet_settings(config: Path, level: str = "error") -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ def _written(value: str) -> Path:
     path = Path(value)
     if path.suffix not in (".csv", ".json"):
         raise typer.BadParameter("expected a name that ends with .csv or .json")
+    if not os.access(path.absolute().parent, os.W_OK):
+        # Now, and not after hours of walking.
+        raise typer.BadParameter(f"the folder {path.absolute().parent} can't be written")
     return path
 
 

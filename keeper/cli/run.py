@@ -15,7 +15,7 @@ SWITCH_S = 0.0002
 
 
 def run(config: ConfigOption) -> None:
-    """Watch the configured markets and liquidate. SIGTERM or SIGINT ends it cleanly."""
+    """Watch the configured markets and, in mode live, liquidate. SIGTERM or SIGINT ends it cleanly."""
     settings = load(config)
     secrets = logs.configure(settings.log.format, settings.log.level)
     sys.setswitchinterval(SWITCH_S)

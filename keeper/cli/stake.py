@@ -14,7 +14,7 @@ from eth_utils import is_address, to_checksum_address
 from rich.console import Console, RenderableType
 
 from keeper.cli import stake_tables as tables
-from keeper.cli.options import ConfigOption
+from keeper.cli.options import ConfigOption, JsonOption
 from keeper.cli.progress import waiting
 from keeper.model import Outcome
 from keeper.ops import logs
@@ -60,9 +60,8 @@ SignerOption = Annotated[
     str | None,
     typer.Option("--signer", "-s", parser=_address, metavar="ADDRESS", help="Who acts, if several are configured."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask on a live network.")]
-AmountArgument = Annotated[str, typer.Argument(help="In whole tokens, like 10000 or 10000.5.")]
+AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help="In whole tokens, like 10000 or 10000.5.")]
 
 
 @app.command()
@@ -71,7 +70,8 @@ def status(
     market: MarketOption = None,
     signer: SignersOption = None,
     from_block: Annotated[
-        int | None, typer.Option(min=0, help="Where to look for the other stakers, for the rank.")
+        int | None,
+        typer.Option(min=0, metavar="BLOCK", help="From where the other stakers are looked for, for the rank."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,7 +112,7 @@ def deposit(
 @app.command(context_settings=_NEGATIVE_IS_NO_OPTION)
 def withdraw(
     config: ConfigOption,
-    amount: Annotated[str, typer.Argument(help="In whole tokens, like 10000 or 10000.5; or all.")],
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="In whole tokens, like 10000 or 10000.5; or all.")],
     market: MarketOption = None,
     signer: SignerOption = None,
     yes: YesOption = False,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from keeper.chain.anvil import find_anvil
-from keeper.doctor.findings import Finding, fault, fine, refused, warning
+from keeper.doctor.findings import Finding, Level, fault, fine, refused, warning
 from keeper.errors import KeeperError, StoreError
 from keeper.settings import Mode, Settings
 from keeper.store.hold import hold
@@ -17,9 +17,10 @@ from keeper.store.journal import Journal
 
 async def examine_host(settings: Settings) -> AsyncIterator[Finding]:
     """Everything about this machine that can be wrong before the first block."""
-    yield await _store(settings.store.path)
+    store = await _store(settings.store.path)
+    yield store
     if settings.http.enabled:
-        yield _port(settings.http.host, settings.http.port)
+        yield _port(settings.http.host, settings.http.port, running=store.level is Level.WARNING)
     if settings.mode is Mode.DRY_RUN:
         try:
             yield fine("anvil", str(find_anvil(settings.fork.anvil)))
@@ -50,12 +51,14 @@ def _place(subject: str, path: Path) -> Finding | None:
     return None if path.exists() else fine(subject, "it is made at the first start")
 
 
-def _port(host: str, port: int) -> Finding:
+def _port(host: str, port: int, *, running: bool) -> Finding:
     subject = f"http {host}:{port}"
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        return fault(subject, str(error.strerror), "stop what listens there (a running keeper?), or set http.port")
+        if running:
+            return warning(subject, str(error.strerror), "the keeper that is running listens there, or somebody else")
+        return fault(subject, str(error.strerror), "stop what listens there, or set http.port")
     return fine(subject, "free")
