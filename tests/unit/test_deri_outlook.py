@@ -114,6 +114,17 @@ def test_closing_moves_every_second_of_the_window() -> None:
     assert outlook.judge(account(0, long(4 * ONE), p_token_id=3)).verdict is Verdict.WAITS
 
 
+def test_what_is_closed_is_closed_at_the_inner_seconds_too() -> None:
+    expiry = NOW + 590
+    outlook = _outlook(earliest=expiry - 3, latest=expiry + 1)
+    third = account(0, long(4 * ONE), p_token_id=3)
+    assert outlook.judge(third).verdict is Verdict.MARGINAL
+    outlook = _outlook(earliest=expiry - 3, latest=expiry + 1)
+    for p_token_id in (1, 2):
+        outlook.close(account(0, long(4 * ONE), p_token_id=p_token_id))
+    assert outlook.judge(third).verdict is Verdict.WAITS
+
+
 def test_an_earlier_outlook_lends_its_quotes() -> None:
     state = market(symbol(SymbolKind.OPTION), symbol())
     earlier = _outlook(state)
