@@ -127,7 +127,8 @@ def _market(market: MarketView, *, chain_silent: bool, live: bool) -> Iterator[F
             "mirror-mismatch",
             market.name,
             Level.CRITICAL,
-            f"the chain disagrees with the mirror of {market.name}: {figures.mismatch}; nothing is sent",
+            f"the chain disagrees with the mirror of {market.name}: {figures.mismatch}; nothing is sent "
+            "until it has been read anew",
         )
     elif any(signer.reason == MISMATCH for signer in market.signers):
         yield Finding("mirror-mismatch", market.name, Level.CRITICAL, market.signers[0].detail)

@@ -273,7 +273,8 @@ class Station:
             if seen > count:
                 count, until = seen, now + MISMATCH_S
             self._disagreed[market.name] = (count, until)
-            if now < until:
+            stopped = market.figures is not None and bool(market.figures.mismatch)
+            if now < until and not stopped:  # What stops a market is a cause by itself.
                 said = f"the chain disagreed with the mirror of {market.name}, {count} times so far: it is read anew"
                 yield Finding("mirror-mismatch", market.name, Level.CRITICAL, said)
 

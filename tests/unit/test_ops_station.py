@@ -75,7 +75,7 @@ async def stationed(folder: Path, market: StoppedMarket) -> AsyncIterator[tuple[
     station = Station(
         settings,
         Secrets(),
-        figures_of=lambda _: replace(FIGURES, mismatch=market.mismatch),
+        figures_of=lambda _: replace(FIGURES, mismatch=market.mismatch, mismatches=2),
         read_anew=lambda each: cast("StoppedMarket", each).read_anew(),
         native_price_e18={"lite": 1},
     )
@@ -105,6 +105,9 @@ async def test_a_stopped_market_is_read_anew_once_however_often_it_is_asked_for(
         assert await post(http, "lite", "wrong") == 401
         assert await post(http, "nowhere") == 404
         assert market.orders == 0
+        async with http.get("/ready") as response:
+            [cause] = [each for each in (await response.json())["causes"] if each["name"] == "mirror-mismatch:lite"]
+        assert "nothing is sent until it has been read anew" in cause["text"]
         assert [await post(http, "lite") for _ in range(20)] == [202] * 20
         async with asyncio.timeout(5):
             while market.orders < 20:  # noqa: ASYNC110 - another thread's calls
