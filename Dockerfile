@@ -24,6 +24,7 @@ COPY contracts contracts
 # Versions are pinned by contracts/package-lock.json.
 # hadolint ignore=DL3016
 RUN npm install --prefix contracts --no-save --ignore-scripts --no-fund --no-audit --loglevel=error
+# Debian's Node.js is too old for npm to bring forge along.
 COPY --from=ghcr.io/foundry-rs/foundry:v1.7.1 /usr/local/bin/forge /usr/local/bin/forge
 WORKDIR /srv/contracts
 RUN forge build --quiet --skip test
