@@ -215,7 +215,7 @@ class HttpSettings(_Section):
     port: int = Field(default=8787, ge=0, le=65535)
     """0 takes a free one; the log names it."""
     token_file: Path | None = None
-    """Whoever shows this token may pause and resume. Without one nobody may."""
+    """Whoever shows this token may pause, resume, and have a stopped market read anew. Without one nobody may."""
     read_without_token: bool = False
     """On an address that others reach, reading asks for the token too, unless this is set."""
 

@@ -115,7 +115,7 @@ def document(network: Network, market: Market, endpoints: tuple[str, ...], sende
         )
     return f"""\
 # Written by `keeper init`. Every key can be overridden by the environment (KEEPER_MODE=live); unknown keys are refused;
-# relative paths count from the folder of this file.
+# relative paths count from the folder of this file, but after "file:" they have to be absolute.
 
 # observe: decide, send nothing. live: send. Go live when what you see convinces you.
 mode = "observe"
@@ -125,7 +125,7 @@ path = "keeper.sqlite"              # the journal; each market's mirror gets a f
 
 [http]
 port = 8787                         # console, metrics, /ready; on 127.0.0.1 only
-# token_file = "token"              # whoever shows this token may pause and resume
+# token_file = "token"              # whoever shows this token may use the console's switches
 
 [alerts]
 # urls_file = "alerts"              # one Apprise URL a line: mail, Telegram, Slack, webhooks
