@@ -651,6 +651,18 @@ async def test_vaults_that_say_something_else_are_taken_as_they_are() -> None:
     assert all(vault.liquidity == key * 10**18 and vault.balances == () for key, vault in vaults.items())
 
 
+async def test_empty_vaults_do_not_prove_that_the_others_can_be_taken_apart() -> None:
+    full = Contracts(recorded("full"))
+    wealthy = full.state.accounts[28]
+    assert wealthy.vault is not None
+    for account in full.state.accounts.values():
+        if account.vault and account is not wealthy:
+            nothing = tuple((v_token, 0) for v_token, _ in account.vault.balances)
+            full.state = with_account(full.state, replace(account, vault=replace(account.vault, balances=nothing)))
+    full.overrides[wealthy.vault.address, abi.VAULT_LIQUIDITY.selector] = abi.uint_word(10**18)
+    assert not (await mirrored(full)).takes_vaults_apart
+
+
 async def test_only_the_vaults_that_are_polled_are_read_again() -> None:
     full = Contracts(recorded("full"))
     mirror = await as_they_are(full)

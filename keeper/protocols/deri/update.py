@@ -25,9 +25,6 @@ from keeper.protocols.deri.state import (
 
 K = TypeVar("K")
 
-VAULTS_COMPARED = 3
-"""So many vaults' own figures must be what their balances give, or vaults are taken as they are."""
-
 
 @dataclass(slots=True)
 class Update:
@@ -77,9 +74,13 @@ def everything(pool: str, liquidators: Sequence[str]) -> Plan[Update]:
 
 
 def _can_be_taken_apart(parts: Wiring, update: Update) -> Plan[bool]:
-    """Whether a few vaults' own ``getVaultLiquidity()`` is what their balances and the market's units give."""
-    vaults = [one.vault for one in update.accounts.values() if one and one.vault and one.vault.balances]
-    chosen = vaults[:VAULTS_COMPARED]
+    """Whether some vaults' own ``getVaultLiquidity()`` is what their balances and the market's units give.
+
+    One is taken for every lending market, and one that has something there: an empty vault proves nothing.
+    """
+    vaults = [one.vault for one in update.accounts.values() if one and one.vault]
+    by_market = {v_token: one for one in vaults for v_token, balance in one.balances if balance}
+    chosen = list({one.address: one for one in by_market.values()}.values())
     if parts.comptroller == ZERO_ADDRESS or not chosen or update.pool is None:
         return True
     results = yield [abi.VAULT_LIQUIDITY.at(one.address) for one in chosen]
