@@ -102,6 +102,22 @@ async def test_a_wrong_mirror_stops_sending_and_is_read_again(lite: DeriDevnet) 
         assert await market.shadow.check(follower.reader) == 0
 
 
+async def test_a_vault_that_counts_for_something_else_has_everything_read_again(anvil: Anvil) -> None:
+    async with deri_market(anvil, full_pool(6)) as deri, shadowed(deri, 6) as (market, follower):
+        assert await market.shadow.check(follower.reader) == 0
+        markets = market.mirror._records.vault_markets if market.mirror._records else {}
+        for v_token, known in list(markets.items()):
+            markets[v_token] = replace(known, collateral_factor=known.collateral_factor + 10**15)
+        with capture_logs() as logs:
+            assert await market.shadow.check(follower.reader) > 0
+        assert logs[0]["event"].startswith("shadow check: the mirror of the vault 0x")
+        assert market.shadow.stopped
+        await deri.node.mine(1)
+        await follower.follow()
+        assert not market.shadow.stopped
+        assert await market.shadow.check(follower.reader) == 0
+
+
 async def storage(deri: DeriDevnet, slot: int) -> int:
     return int(str(await deri.node.rpc("eth_getStorageAt", deri.pool.address, hex(slot), "latest")), 16)
 

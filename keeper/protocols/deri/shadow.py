@@ -17,11 +17,11 @@ import structlog
 
 from keeper.errors import ChainError, ProtocolError
 from keeper.model import Assessment, Header, ReadCall, Reader, ReadResult, Window
-from keeper.protocols.deri import abi, plans, settle
+from keeper.protocols.deri import abi, plans, settle, vault, vault_plans
 from keeper.protocols.deri.mirror import Mirror
 from keeper.protocols.deri.plans import Plan, Wiring, run, together
 from keeper.protocols.deri.round import DeriRound
-from keeper.protocols.deri.state import ZERO_ADDRESS, AccountState, PoolState, SymbolState
+from keeper.protocols.deri.state import ZERO_ADDRESS, AccountState, MarketState, PoolState, SymbolState
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +64,8 @@ class Sample:
     symbols: Mapping[str, SymbolState]
     """By address: the symbols that those accounts hold."""
     ids: Mapping[str, str]
+    vaults: Mapping[str, int | None]
+    """By address: what the accounts' vaults count for, where that is computed; None if it can't be."""
     assessments: tuple[Assessment, ...]
     calls: tuple[ReadCall, ...]
 
@@ -137,7 +139,7 @@ class Shadow:
         sample = self.sample()
         if self._simulator is None or not sample.accounts:
             return 0
-        pool, symbols, accounts = await run(_reading(sample), reader, sample.head.hash)
+        pool, symbols, accounts, vaults = await run(_reading(sample), reader, sample.head.hash)
         answers = await self._simulator.simulate(
             sample.calls,
             sender=CALLER,
@@ -146,7 +148,7 @@ class Shadow:
             timestamp=sample.head.timestamp + 1,
             code={sample.parts.privileger: ANYBODY} if sample.parts.privileger != ZERO_ADDRESS else {},
         )
-        wrong = self._compare_mirror(sample, pool, symbols, accounts)
+        wrong = self._compare_mirror(sample, pool, symbols, accounts, vaults)
         wrong += sum(
             self._compare_verdict(sample, account, assessment, answer)
             for account, assessment, answer in zip(sample.accounts, sample.assessments, answers, strict=True)
@@ -169,6 +171,7 @@ class Shadow:
             accounts=tuple(chosen),
             symbols={state.symbols[key].params.address: state.symbols[key].state for key in held},
             ids={symbol.params.address: key for key, symbol in state.symbols.items()},
+            vaults=_taken_apart(chosen, state),
             assessments=tuple(round_.assess(key) for key in keys),
             calls=tuple(ReadCall(call.to, call.data) for call in map(round_.call, keys)),
         )
@@ -189,12 +192,18 @@ class Shadow:
         pool: PoolState,
         symbols: Mapping[str, SymbolState],
         accounts: Sequence[AccountState | None],
+        vaults: Mapping[str, int | None],
     ) -> int:
         wrong: list[tuple[str, object, object]] = []
         if pool != sample.pool:
             wrong.append(("pool", sample.pool, pool))
         wrong += [
             (address, ours, symbols[address]) for address, ours in sample.symbols.items() if symbols[address] != ours
+        ]
+        wrong += [
+            (f"the vault {address}", ours, vaults[address])
+            for address, ours in sample.vaults.items()
+            if vaults[address] != ours
         ]
         for ours, theirs in zip(sample.accounts, accounts, strict=True):
             if theirs is None or (ours.owner, ours.amount_b0, ours.positions) != (
@@ -238,23 +247,34 @@ class Shadow:
 
 def _reading(
     sample: Sample,
-) -> Plan[tuple[PoolState, dict[str, SymbolState], list[AccountState | None]]]:
-    """The records of a sample as the chain has them."""
+) -> Plan[tuple[PoolState, dict[str, SymbolState], list[AccountState | None], dict[str, int | None]]]:
+    """The records of a sample as the chain has them, and what its vaults say of themselves."""
     pool, rest = yield from plans.both(
         plans.pool_state(sample.parts),
         plans.both(
             together(map(plans.symbol_state, sample.symbols)),
-            together(
-                plans.account(sample.parts, one.p_token_id, sample.ids, _held(sample, one)) for one in sample.accounts
+            plans.both(
+                together(
+                    plans.account(sample.parts, one.p_token_id, sample.ids, _held(sample, one))
+                    for one in sample.accounts
+                ),
+                together(map(vault_plans.liquidity, sample.vaults)),
             ),
         ),
     )
-    symbols, accounts = rest
+    symbols, (accounts, worth) = rest
     return (
         pool,
         dict(zip(sample.symbols, symbols, strict=True)),
         [None if read is None else read.state for read in accounts],
+        dict(zip(sample.vaults, worth, strict=True)),
     )
+
+
+def _taken_apart(accounts: Sequence[AccountState], state: MarketState) -> dict[str, int | None]:
+    units, multiplier = vault.units(state.vault_markets), state.pool.vault_liquidity_multiplier
+    held = [one.vault for one in accounts if one.vault is not None and one.vault.liquidity is None]
+    return {one.address: vault.liquidity(one, units, multiplier) for one in held}
 
 
 def _held(sample: Sample, account: AccountState) -> list[str]:
@@ -267,18 +287,18 @@ def _agree(account: AccountState, assessment: Assessment, theirs: str) -> bool:
 
     Implementations may start their strings differently, so the ends count.
     """
-    ours, vault = assessment.reason, account.vault
+    ours, held = assessment.reason, account.vault
     if not ours and not theirs:
         return True
     if ours and theirs and theirs.endswith(ours.rsplit(": ", 1)[-1]):
         return True
     if ours and not _is_predicted(ours):
         return True  # the keeper leaves the account alone for a reason of its own: that errs on the safe side
-    if vault is not None and vault.liquidity is not None:
+    if held is not None and held.liquidity is not None:
         gap = abs(assessment.margin_e18 - assessment.required_e18)
         return gap * 10**6 <= VAULT_ROUNDING_PPM * abs(assessment.required_e18)
     # What a swapper or a lending market refuses is not predicted.
-    return not ours and vault is not None and len(vault.balances) > 0 and not _is_predicted(theirs)
+    return not ours and held is not None and len(held.balances) > 0 and not _is_predicted(theirs)
 
 
 def _is_predicted(reason: str) -> bool:

@@ -16,9 +16,8 @@ def vault(parts: Wiring, address: str) -> Plan[VaultState]:
     vault itself, which makes its owner not assessable.
     """
     if parts.comptroller == ZERO_ADDRESS:
-        results = yield [abi.VAULT_LIQUIDITY.at(address)]
-        liquidity = abi.VAULT_LIQUIDITY.optional(results[0])
-        return VaultState(address, () if liquidity is not None else ((address, 0),), liquidity)
+        worth = yield from liquidity(address)
+        return VaultState(address, () if worth is not None else ((address, 0),), worth)
     results = yield [abi.MARKETS_IN.at(address)]
     v_tokens = abi.MARKETS_IN.answer(results[0], address)
     results = yield [abi.BALANCE_OF.at(v_token, abi.address_word(address)) for v_token in v_tokens]
@@ -28,6 +27,12 @@ def vault(parts: Wiring, address: str) -> Plan[VaultState]:
             (v_token, abi.BALANCE_OF.answer(result, v_token)) for v_token, result in zip(v_tokens, results, strict=True)
         ),
     )
+
+
+def liquidity(address: str) -> Plan[int | None]:
+    """``getVaultLiquidity()`` as it is; None where it reverts."""
+    results = yield [abi.VAULT_LIQUIDITY.at(address)]
+    return abi.VAULT_LIQUIDITY.optional(results[0])
 
 
 def vault_market(parts: Wiring, v_token: str) -> Plan[VaultMarket | None]:
