@@ -16,13 +16,13 @@ The contract of its behaviour, clause by clause (tests are named after them):
  6. Replacement. A transaction that the next block can't or didn't take is replaced at the same nonce by
     ``gas.next_fees``: at least 12.5% dearer than anything ever offered at that nonce, never above the ceiling.
  7. Withdrawal. A transaction that became useless gives its nonce to the next liquidation, or is cancelled by a transfer
-    to ourselves where that is cheaper than letting it revert. A liquidation that has to come behind what is in flight
-    takes no nonce before it. What a
-    rival's transaction, seen waiting, will come before is cancelled at once, once for an account.
+    to ourselves where that is cheaper than letting it revert: as soon as the round is over that found it useless, so
+    that the next block does not mine it. A liquidation that has to come behind what is in flight takes no nonce before
+    it. What a rival's transaction, seen waiting, will come before is cancelled at once, once for an account.
  8. Nothing stands in the way. A transaction whose ceiling no longer reaches the market is cancelled when it blocks
     others behind it; gaps between nonces are filled.
  9. ``nonce too low`` is a question, not an answer: the chain is asked for the count and the receipts. A nonce used by a
-    stranger ends its intent as abandoned, and the next nonce is the chain's.
+    stranger ends its intent as abandoned, and the next nonce is the chain's; so it is with nothing in flight.
 10. The budget. What was paid in the last hour and day, plus all that is in flight at its ceiling, never exceeds the
     limits or the wallet; then nothing new is sent, and an alert is raised until there is room again.
 11. Reverts are understood, and pause or stop the account (``reverts``).
@@ -43,18 +43,10 @@ from keeper.chain.budget import DAY_SECONDS, Budget
 from keeper.chain.data_fee import DataFee, NoDataFee
 from keeper.chain.dispatch import Dispatch, Draft
 from keeper.chain.fee_watch import FeeWatch
-from keeper.chain.gas import (
-    POLICIES,
-    TRANSFER_GAS,
-    Demand,
-    FeeMarket,
-    bid,
-    bumped,
-    next_base_fee_wei,
-)
-from keeper.chain.mending import AHEAD, Mending
+from keeper.chain.gas import Demand, FeeMarket, bid, next_base_fee_wei
 from keeper.chain.mending import LaneSettings as LaneSettings
-from keeper.chain.nonces import Nonces, Slot
+from keeper.chain.mending import Mending
+from keeper.chain.nonces import Form, Nonces, Slot
 from keeper.chain.receipts import Node
 from keeper.chain.recovery import recover
 from keeper.chain.relay import Relay
@@ -72,6 +64,7 @@ log = structlog.get_logger(__name__)
 FIRST_CHUNK, NEXT_CHUNKS = 1, 16
 """How many liquidations share a journal commit: the first of a burst goes alone, so that its bytes leave at once."""
 
+AHEAD = "somebody else's liquidation will be mined before"
 CLOSING = "the lane is closing"
 
 IDLE_LOOK_BLOCKS = 16
@@ -184,16 +177,11 @@ class Lane:
 
     def data_fee_wei(self, length: int) -> int:
         """What an L2 charges for call data of that length besides the gas, in wei; an upper bound."""
-        if self._head is None:
-            return 0
-        price = self._market(self._head).base_fee_wei or 0
-        return self._data_fee.on_top_wei(length) + self._data_fee.extra_gas(length, price) * price
+        return self._fee_watch.data_fee_wei(length, self._base_fee_wei) if self._head is not None else 0
 
     def fee_per_gas_wei(self, head: Header) -> int:
         """What a unit of gas is expected to cost a fresh transaction in the block after ``head``."""
-        market = self._market(head)
-        fees = POLICIES[self._settings.fees.policy](self._settings.fees, market, Demand(0, TRANSFER_GAS))
-        return fees.price_at(market.base_fee_wei or 0)
+        return self._fee_watch.price_wei(next_base_fee_wei(head, self._settings.fee_rules))
 
     @property
     def balance_wei(self) -> int:
@@ -259,13 +247,29 @@ class Lane:
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
         """What is in flight for the account is useless now (clause 7). Its nonce goes to the next liquidation, or is
-        cancelled at the next head if that is cheaper than letting it revert.
+        cancelled by ``sweep``, or at the next head.
         """
         for slot in self._nonces.live():
             intent = slot.current.intent
             if (intent.market, intent.account) == (market, account) and not slot.useless and not slot.current.cancels:
                 slot.useless, slot.useless_since = reason, self._head.number if self._head else 0
+                slot.swept = False
                 log.info("lane.withdrawn", market=market, account=account, nonce=slot.nonce, reason=reason)
+
+    def sweep(self) -> None:
+        """A round is over. What is useless and kept its nonce is cancelled before the next block can mine it."""
+        left = [slot for slot in self._nonces.live() if slot.useless and not (slot.swept or slot.current.cancels)]
+        for slot in left:
+            slot.swept = True
+        if left and self._head is not None:
+            useless = {slot.current.signed.hash: slot.useless for slot in left}
+            self._dispatch.spawn(self._sweep(useless, self._head))
+
+    async def _sweep(self, useless: Mapping[str, str], head: Header) -> None:
+        # What the last block mined is settled first: there is nothing left to cancel of it.
+        if await self._look(head, again=False):
+            async with self._dispatch.turn:
+                await self._cancel(lambda form: useless.get(form.signed.hash, ""))
 
     def rival_seen(self, market: str, account: str, fees: Fees) -> None:
         """Somebody else's liquidation of an account waits to be mined with these fees (clause 7)."""
@@ -279,8 +283,11 @@ class Lane:
     async def _concede(self) -> None:
         async with self._dispatch.turn:
             self._conceding = False
-            if self._head is not None and not self._closing:
-                await self._mending.concede(self._head, self._market(self._head), self._losses, self._rivals)
+            await self._cancel(self._conceded)
+
+    async def _cancel(self, why: Callable[[Form], str]) -> None:
+        if self._head is not None and not self._closing:
+            await self._mending.cancel(self._head, self._market(self._head), self._losses, why)
 
     def lost(self, market: str) -> None:
         """A competitor was first; the profit-share policy bids more until a liquidation of ours is mined."""
@@ -334,11 +341,19 @@ class Lane:
         return True
 
     def _behind_a_rival(self, market: str, account: str) -> str:
-        if self._head is None or not self._rivals.ahead_of(
-            market, account, self.fee_per_gas_wei(self._head), self._market(self._head).base_fee_wei or 0
-        ):
-            return ""
-        return AHEAD
+        """Why a fresh transaction would come too late for an account; empty if it would not."""
+        return self._ahead(market, account, self.fee_per_gas_wei(self._head)) if self._head is not None else ""
+
+    def _conceded(self, form: Form) -> str:
+        return self._ahead(form.intent.market, form.intent.account, form.fees.price_at(self._base_fee_wei))
+
+    def _ahead(self, market: str, account: str, price_wei: int) -> str:
+        return AHEAD if self._rivals.ahead_of(market, account, price_wei, self._base_fee_wei) else ""
+
+    @property
+    def _base_fee_wei(self) -> int:
+        """Of the next block; 0 on a chain without EIP-1559."""
+        return self._market(self._head).base_fee_wei or 0 if self._head is not None else 0
 
     async def _open(self, items: Sequence[Liquidation], head: Header) -> None:
         """Price, sign, journal and hand over one chunk; whoever calls has the turn."""
@@ -392,10 +407,10 @@ class Lane:
         affordable_wei = intent.reward_wei - self._data_fee.on_top_wei(len(intent.data))
         demand = Demand(max(affordable_wei, 0), intent.gas_limit, losses=self._losses.get(intent.market, 0))
         slot = spare or self._nonces.at(fresh)
-        fees = bid(self._settings.fees, market, demand, _floor(slot))
+        fees = bid(self._settings.fees, market, demand, slot.floor)
         if fees is None and spare is not None:
             slot = self._nonces.at(fresh)
-            fees = bid(self._settings.fees, market, demand, _floor(slot))
+            fees = bid(self._settings.fees, market, demand, slot.floor)
         return slot, fees
 
     def _intent(self, item: Liquidation, market: FeeMarket) -> Intent:
@@ -432,10 +447,10 @@ class Lane:
 
     # Tending what is in flight
 
-    async def _look(self, head: Header) -> bool:
+    async def _look(self, head: Header, *, again: bool = True) -> bool:
         """Ask the chain what became of everything in flight. False if it did not answer: the next head asks again."""
         try:
-            await self._settlement.look(head)
+            await self._settlement.look(head, again=again)
         except ChainError as error:
             if not self._unheard:
                 log.warning("lane.chain-silent", lane=self.address, error=str(error))
@@ -480,8 +495,3 @@ class Lane:
 
 def _chunks(items: Sequence[Liquidation], size: int) -> list[Sequence[Liquidation]]:
     return [items[at : at + size] for at in range(0, len(items), size)]
-
-
-def _floor(slot: Slot) -> Fees | None:
-    """The least that replaces what a node may still hold at this nonce."""
-    return bumped(slot.offered) if slot.may_be_held and slot.offered else None

@@ -11,9 +11,8 @@ from keeper.chain.books import Books
 from keeper.chain.budget import Budget, Limits
 from keeper.chain.dispatch import Dispatch, Draft
 from keeper.chain.gas import ETHEREUM, FeeMarket, FeeRules, FeeSettings, cheaper_to_cancel
-from keeper.chain.nonces import Nonces, Slot
+from keeper.chain.nonces import Form, Nonces, Slot
 from keeper.chain.receipts import Node, tally
-from keeper.chain.rivals import Rivals
 from keeper.chain.settlement import Settlement
 from keeper.chain.tending import Circumstances, Step, cancellation, tend
 from keeper.chain.transaction import Fees
@@ -23,7 +22,6 @@ from keeper.store.journal import Intent, Journal
 
 log = structlog.get_logger(__name__)
 
-AHEAD = "somebody else's liquidation will be mined before"
 FILLABLE_GAP = 16
 """A wider gap than this is no gap: the node had told a wrong count."""
 
@@ -104,18 +102,18 @@ class Mending:
         self._dispatch.again(again, head.number)
         await self._dispatch.send(drafts, head.number)
 
-    async def concede(self, head: Header, market: FeeMarket, losses: Mapping[str, int], rivals: Rivals) -> None:
-        """Cancel at once what a rival's waiting transaction will come before; whoever calls has the turn."""
-        base_fee_wei = market.base_fee_wei or 0
+    async def cancel(
+        self, head: Header, market: FeeMarket, losses: Mapping[str, int], why: Callable[[Form], str]
+    ) -> None:
+        """Cancel at once where there is a reason and it costs less than a revert; whoever calls has the turn."""
         drafts: list[Draft] = []
         for slot in self._nonces.live():
-            form, intent = slot.current, slot.current.intent
-            price_wei = form.fees.price_at(base_fee_wei)
-            if form.cancels or not rivals.ahead_of(intent.market, intent.account, price_wei, base_fee_wei):
+            form = slot.current
+            if form.cancels or not (reason := why(form)):
                 continue
             fees = cancellation(slot, self._around(head, market, losses, slot, 0))
-            if fees and cheaper_to_cancel(form.fees, form.gas_limit, fees, base_fee_wei):
-                drafts.append(Draft(slot, intent, fees, cancels=True, reason=f"cancelled: {AHEAD}"))
+            if fees and cheaper_to_cancel(form.fees, form.gas_limit, fees, market.base_fee_wei or 0):
+                drafts.append(Draft(slot, form.intent, fees, cancels=True, reason=f"cancelled: {reason}"))
         await self._dispatch.send(drafts, head.number)
 
     def _around(

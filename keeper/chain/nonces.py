@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from keeper.chain.gas import TRANSFER_GAS
+from keeper.chain.gas import TRANSFER_GAS, bumped
 from keeper.chain.transaction import Fees, Signed
 from keeper.store.journal import Intent
 
@@ -45,6 +45,8 @@ class Slot:
     useless: str = ""
     """Why what it does is wanted no longer; empty while it is wanted."""
     useless_since: int = 0
+    swept: bool = False
+    """A round has ended since, and nobody took its place."""
     accepted: bool = False
     """Some endpoint took one of its forms (or may have): it can be mined without us."""
     too_cheap: bool = False
@@ -76,6 +78,11 @@ class Slot:
     def may_be_held(self) -> bool:
         """A node has one of its forms, or an answer is still to come that may say so."""
         return self.accepted or any(form.unanswered for form in self.forms)
+
+    @property
+    def floor(self) -> Fees | None:
+        """The least that replaces what a node may hold; None if it holds nothing."""
+        return bumped(self.offered) if self.may_be_held and self.offered else None
 
     @property
     def is_spare(self) -> bool:
@@ -130,7 +137,8 @@ class Nonces:
     def take(self, slot: Slot, form: Form) -> None:
         """The slot now stands for that form."""
         slot.forms.append(form)
-        slot.live, slot.useless, slot.too_cheap, slot.too_low, slot.refusals = True, "", False, False, 0
+        slot.live, slot.useless, slot.swept = True, "", False
+        slot.too_cheap, slot.too_low, slot.refusals = False, False, 0
         self.slots[slot.nonce] = slot
         self.next = max(self.next, slot.nonce + 1)
 

@@ -50,6 +50,7 @@ class Settlement:
         self._ended: list[Ended] = []
         self._doubtful: list[tuple[Slot, int]] = []
         self._last: Header | None = None
+        self._looked_at = ""
         self._reorged = False
         self.count = 0
         """The chain's count of our transactions, as last heard, and no less than our receipts show."""
@@ -75,13 +76,21 @@ class Settlement:
         mined = (ended.form.intent for ended in self._ended if ended.receipt.ok and not ended.form.cancels)
         return frozenset((intent.market, intent.account) for intent in mined)
 
-    async def look(self, head: Header) -> None:
-        """Settle what the chain has decided. Raises ``ChainError`` if the node doesn't answer; nothing is lost then."""
+    async def look(self, head: Header, *, again: bool = True) -> None:
+        """Settle what the chain has decided. Raises ``ChainError`` if the node doesn't answer; nothing is lost then.
+
+        Not ``again`` if it was done at that head: then it is enough to wait for it.
+        """
         async with self._turn:
+            if self._looked_at == head.hash and not again:
+                return
             await self._look_back()
             seen = await tally(self._node, self._books.lane)
             self.balance_wei = seen.balance_wei
             self.count = max(seen.count, self._mined_next)
+            if not self._nonces.slots:
+                # Whoever else has the key may have used it: with nothing in flight there is nothing to mix up.
+                self._nonces.next = max(self._nonces.next, seen.count)
             slots = [self._nonces.slots[nonce] for nonce in sorted(self._nonces.slots)]
             due = [slot for slot in slots if slot.nonce < self.count or self._overdue(slot, slots[0], head)]
             found = await self._receipts([*due, *(slot for slot, _ in self._doubtful)])
@@ -94,6 +103,7 @@ class Settlement:
                 for slot, since in self._doubtful
                 if since + self._finality_blocks > head.number and not any(e.slot is slot for e in self._ended)
             ]
+            self._looked_at = head.hash
 
     async def settle(self, slot: Slot, found: dict[str, Receipt]) -> bool:
         """If one of a slot's forms has a receipt, end its intent by it and the others without. False if none has."""

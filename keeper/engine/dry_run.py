@@ -174,6 +174,9 @@ class DryRunExecutor:
     def withdraw(self, market: str, account: str, reason: str) -> None:
         """It has been tried already; a fork keeps no secrets."""
 
+    def sweep(self) -> None:
+        """Nothing is on its way."""
+
     def closed(self, market: str, account: str, transaction_hash: str) -> bool:
         self._record.taken.setdefault((market, account), Taken(market, account, transaction_hash))
         self._tried.pop((market, account), None)

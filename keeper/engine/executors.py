@@ -49,6 +49,10 @@ class Executor(Protocol):
         """What is on its way for the account has become useless."""
         ...
 
+    def sweep(self) -> None:
+        """The round is over: nothing more is sent in the place of what was withdrawn."""
+        ...
+
     def closed(self, market: str, account: str, transaction_hash: str) -> bool:
         """The chain shows the account liquidated by that transaction. True if it is one of ours."""
         ...
@@ -91,6 +95,9 @@ class Observer:
         return ""
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
+        """Nothing is on its way."""
+
+    def sweep(self) -> None:
         """Nothing is on its way."""
 
     def closed(self, market: str, account: str, transaction_hash: str) -> bool:

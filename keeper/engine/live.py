@@ -41,6 +41,10 @@ class LiveExecutor:
         for lane in self._lanes.values():
             lane.withdraw(market, account, reason)
 
+    def sweep(self) -> None:
+        for lane in self.lanes:
+            lane.sweep()
+
     def closed(self, market: str, account: str, transaction_hash: str) -> bool:
         if any(lane.sent(transaction_hash) for lane in self._lanes.values()):
             return True

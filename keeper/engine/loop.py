@@ -270,6 +270,7 @@ class MarketLoop:
                 batch = []
         if batch and sender is not None:
             await self._submit(batch, sender, head)
+        self._executor.sweep()
         await self._tell(skips, window)
 
     def _refuses(self, sender: str | None, window: Window) -> Callable[[str], bool]:

@@ -266,3 +266,37 @@ async def test_4_an_account_whose_nonce_another_one_used_is_not_in_flight_after_
         assert not alone.lane.in_flight("pool", "1")
         await alone.send("1")
         assert alone.states("1") == ["abandoned", "sent"]
+
+
+async def test_7_what_a_round_found_useless_and_left_over_is_cancelled_before_the_next_block(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1", "2")
+        await alone.turn(101)
+        for account in "12":
+            alone.lane.withdraw("pool", account, "its trader has added margin")
+        await alone.send("3", number=101)
+        alone.lane.sweep()
+        await alone.lane.answered()
+        slots = alone.lane._nonces.live()
+        assert [(slot.current.intent.account, slot.current.cancels) for slot in slots] == [("3", False), ("2", True)]
+
+
+async def test_7_what_is_mined_already_is_not_cancelled(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        alone.chain.mine(alone.door.hashes[0], 101, ok=False)
+        alone.lane.withdraw("pool", "1", "somebody else was first")
+        alone.lane.sweep()
+        await alone.lane.answered()
+        assert len(alone.door.handed) == 1
+        assert alone.states("1") == ["sent", "reverted"]
+
+
+async def test_9_with_nothing_in_flight_the_next_nonce_is_the_chain_s(tmp_path: Path) -> None:
+    """The owner has used the key for something else, staking for one."""
+    async with lane_alone(tmp_path) as alone:
+        await alone.turn(102)
+        alone.chain.counts = {"latest": 2, "pending": 2}
+        await alone.turn(112)
+        await alone.send("1", number=112)
+        assert list(alone.lane._nonces.slots) == [2]

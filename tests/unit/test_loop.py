@@ -112,6 +112,8 @@ class Sent:
         self.paused: set[str] = set()
         self.flying: list[str] = []
         self.withdrawn: list[str] = []
+        self.swept = (0, 0)
+        """How many were withdrawn, and how many batches sent, when the last round was over."""
         self.ours: set[str] = set()
 
     def senders(self) -> Sequence[str]:
@@ -131,6 +133,9 @@ class Sent:
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
         self.withdrawn.append(account)
+
+    def sweep(self) -> None:
+        self.swept = (len(self.withdrawn), len(self.batches))
 
     def closed(self, market: str, account: str, transaction_hash: str) -> bool:
         return transaction_hash in self.ours
@@ -324,9 +329,10 @@ CLOSING = Log(SENDER, (b"\x01" * 32,), b"", 2, "0x2", "0xaa", 0)
 
 async def test_what_is_on_its_way_and_healthy_again_is_withdrawn() -> None:
     async with running() as desk:
-        desk.sent.flying = ["a"]
+        desk.sent.flying, desk.market.weak = ["a"], ["b"]
         await desk.advance(2)
         assert desk.sent.withdrawn == ["a"]
+        assert desk.sent.swept == (1, 1), "once the round has sent what may take its nonce"
 
 
 async def test_what_we_closed_ourselves_is_not_withdrawn_while_its_receipt_is_on_its_way() -> None:
