@@ -531,3 +531,18 @@ async def test_a_fast_price_that_came_some_blocks_ago_counts_from_then(anvil: An
         async with watching(devnet, fresh):
             at = market.mirror.head.timestamp
             assert market.mirror.feeds.quotes[token].at(at) == fresh.mirror.feeds.quotes[token].at(at)
+
+
+async def test_a_setting_that_a_reorg_undid_is_read_again(direct: MeridianDevnet) -> None:
+    market = market_of(direct, settings_every_s=0)
+    async with watching(direct, market) as follower:
+        await direct.node.mine(2)
+        await follower.follow()
+        await direct.node.mine(1, interval_seconds=500)
+        await direct.confirm(await direct.govern("setMaxLeverage", 300_000))
+        await direct.node.mine(1, interval_seconds=500)
+        await follower.follow()
+        assert market.mirror.vault.params.max_leverage == 300_000
+        await direct.node.reorg(3)
+        await follower.follow()
+        assert market.mirror.vault.params.max_leverage == 1_000_000

@@ -161,7 +161,8 @@ class Mirror:
             self.feeds.move(advance.logs, self.wiring, head)
             self._head = head
             return
-        dirty.settings |= age_s >= self._settings_every_s
+        # They emit nothing, so a reorg may have undone what was read of them.
+        dirty.settings |= age_s >= self._settings_every_s or age_s < 0 or bool(advance.undone)
         dirty.prices = True
         dirty.rounds |= bool(advance.undone)
         self._behind = True
