@@ -141,7 +141,7 @@ async def _act(cast: _Cast, account: str) -> Act:
 
 
 async def _bring_down(cast: _Cast, account: str, trigger: Trigger) -> Act:
-    head = await cast.stage.move(trigger, _beyond(trigger), cast.head)
+    head = await cast.stage.move(trigger, beyond(trigger), cast.head)
     window = _next(head)
     opened = cast.market.round(window)
     assessment = opened.assess(account)
@@ -177,9 +177,11 @@ def _reward_b0(market: Market, name: str, account: str, executed: Executed) -> i
     return market.realised_reward_b0(outcome, executed.logs)
 
 
-def _beyond(trigger: Trigger) -> int:
-    """A value some way past the trigger: funding moves it by the second."""
+def beyond(trigger: Trigger) -> int:
+    """A value some way past the trigger: funding moves it by the second. What is past it already stays."""
     way = trigger.value - trigger.now
+    if not way:
+        return trigger.value
     further = max(abs(way) * BEYOND_PERCENT // 100, trigger.value * BEYOND_PPM // _MILLION)
     return trigger.value + further if way > 0 else trigger.value - further
 
