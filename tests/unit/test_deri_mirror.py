@@ -270,6 +270,7 @@ async def test_where_contracts_count_other_blocks_their_number_is_read_each_bloc
     assert (mirror.state.block_number, lite.batches) == (20_000_001, 1)
     restored = Mirror("test", POOL, liquidators(lite.state))
     restored.restore((await mirrored(lite)).rows(), header(2))
+    assert restored.state.block_number is None
     await restored.apply(advance(3), lite)
     assert restored.state.block_number == 20_000_001
 
@@ -278,7 +279,10 @@ async def test_where_contracts_count_the_chains_own_blocks_nothing_is_asked(lite
     lite.overrides[MULTICALL3, abi.BLOCK_NUMBER.selector] = abi.uint_word(header().number)
     mirror = await mirrored(lite)
     await mirror.apply(advance(2), lite)
-    assert (mirror.state.block_number, lite.batches) == (None, 0)
+    restored = Mirror("test", POOL, liquidators(lite.state))
+    restored.restore(mirror.rows(), header(2))
+    await restored.apply(advance(3), lite)
+    assert (mirror.state.block_number, restored.state.block_number, lite.batches) == (None, None, 0)
 
 
 # --- what makes what dirty

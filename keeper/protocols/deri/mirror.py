@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -75,8 +75,6 @@ class Mirror:
         """Symbol addresses and oracle ids whose events may not be asked for yet, and for how many more blocks."""
         self._unsaved: set[Key] = set()
         """Rows that changed since they were last asked for."""
-        self._counts_blocks = True
-        """``block.number`` is, or may be, another than the head's."""
 
     # What it knows
 
@@ -144,7 +142,7 @@ class Mirror:
             self._liquidators,
             self._missing,
             self.vaults_polled,
-            counts_blocks=self._counts_blocks,
+            counts_blocks=self.wiring.foreign_numbers,
         )
         found = await run(plan, reader, head.hash)
         if found.lending_moved:
@@ -194,7 +192,8 @@ class Mirror:
     def _commit(self, found: Update, head: Header) -> Changes:
         """Make what was read the truth, all at once."""
         if found.parts is not None:
-            held = self._replace(found.parts, found)
+            foreign = found.block_number is not None and found.block_number != head.number
+            held = self._replace(replace(found.parts, foreign_numbers=foreign or found.parts.foreign_numbers), found)
         else:
             held = _known(self._records)
             if found.pool is not None:
@@ -218,9 +217,8 @@ class Mirror:
         for p_token_id, account in found.accounts.items():
             self._take_account(held, p_token_id, account)
         self._reindex(held)
-        if self._counts_blocks or found.parts is not None:
-            held.block_number = found.block_number if found.block_number != head.number else None
-            self._counts_blocks = held.block_number is not None
+        if held.parts.foreign_numbers:
+            held.block_number = found.block_number
         self._head = head
         self._view = None
         return Changes(
@@ -357,7 +355,6 @@ class Mirror:
             entered = {v_token for balances in vaults for v_token, _ in balances}
             found.vault_markets |= dict.fromkeys(entered - found.vault_markets.keys())
         self._commit(found, head)
-        self._counts_blocks = True
         self._unsaved = set()
         self._dirty = Dirty()
         stakes = found.privileger.stakes.keys() if found.privileger else self._liquidators

@@ -118,6 +118,8 @@ class Wiring:
     """Venus' comptroller; the zero address where the vaults can't be taken apart."""
     price_oracle: str = ZERO_ADDRESS
     """Venus' own."""
+    foreign_numbers: bool = False
+    """``block.number`` is not the chain's own (on Arbitrum it is the parent's)."""
 
 
 def wiring(pool: str) -> Plan[Wiring]:

@@ -32,7 +32,7 @@ from keeper.protocols.deri.state import (
     VaultState,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 
 Json: TypeAlias = "bool | int | str | list[Json] | None"
 Record: TypeAlias = Wiring | PoolState | Symbol | OracleRead | AccountState | PrivilegerState | VaultMarket
