@@ -42,9 +42,9 @@ from keeper.engine.dry_run import DryRunExecutor, DryRunRecord, NotedDecisions
 from keeper.engine.executors import Executor, Observer
 from keeper.engine.live import LiveExecutor
 from keeper.engine.loop import DecisionLog, MarketLoop
-from keeper.engine.recovery import rebuild, recover
+from keeper.engine.recovery import insist, rebuild, recover
 from keeper.engine.room import GasUse
-from keeper.errors import ChainError, KeeperError, StoreError
+from keeper.errors import ChainError, KeeperError, ProtocolError, StoreError
 from keeper.model import Header, LogFilter, Outcome, Row
 from keeper.ops.logs import Secrets
 from keeper.ops.picture import Following
@@ -65,9 +65,6 @@ RELAY_S = 5.0
 
 PRICE_S = 30.0
 """Between readings of the native coin's price."""
-
-REBUILD_S = 1.0
-"""Between attempts to read a market anew."""
 
 CURSOR_BLOCKS = 32
 """A market that nothing touches still moves its stored cursor this often."""
@@ -370,7 +367,8 @@ class _Follower:
         return replace(self._wanted, native_price_e18=self.native_price.value_e18 or self._wanted.native_price_e18)
 
     async def run(self) -> None:
-        head = await recover(self._market, self._store, self._heads, self._chain.reader)
+        parts = self._market, self._store, self._heads, self._chain.reader
+        head = await insist(self._market.name, lambda: recover(*parts), ChainError)
         while True:
             _log.info(
                 "watching", market=self._market.name, number=head.number, accounts=self._market.accounts_watched()
@@ -382,19 +380,7 @@ class _Follower:
                 await self._follow(head)
             except* HistoryLostError as errors:
                 _log.warning("history lost", market=self._market.name, came=str(errors.exceptions[0]))
-            head = await self._rebuild()
-
-    async def _rebuild(self) -> Header:
-        """Read everything anew, however long it takes until a node answers and the store can be written."""
-        failing = False
-        while True:
-            try:
-                return await rebuild(self._market, self._store, self._heads, self._chain.reader)
-            except (ChainError, StoreError) as error:
-                if not failing:
-                    _log.warning("not read anew yet", market=self._market.name, error=str(error))
-                failing = True
-                await asyncio.sleep(REBUILD_S)
+            head = await insist(self._market.name, lambda: rebuild(*parts), ChainError, ProtocolError, StoreError)
 
     async def _follow(self, head: Header) -> None:
         self._chain.saw(head)

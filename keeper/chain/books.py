@@ -206,7 +206,7 @@ class Books:
     def _reward(self, intent: Intent, receipt: Receipt) -> int | None:
         try:
             return self._realised(_outcome(intent, OutcomeState.MINED, "", receipt))
-        except (KeeperError, LookupError) as error:
+        except (KeeperError, LookupError, ValueError) as error:
             log.warning("lane.reward-unread", market=intent.market, account=intent.account, error=repr(error))
             return None
 

@@ -63,8 +63,11 @@ class LogFetcher:
         for block, answer in zip(asked, answers, strict=True):
             if isinstance(answer, RpcError):
                 raise answer
-            found[block.hash] = logs_of(answer)
-            if found[block.hash] and block.bloom is not None:
+            logs = logs_of(answer)
+            if any(each.block_hash != block.hash for each in logs):
+                raise _others(link)
+            found[block.hash] = logs
+            if logs and block.bloom is not None:
                 self._note_bloom(block.told_by, bloom_filter.may_match(block.bloom))
         return found
 
@@ -99,6 +102,9 @@ class LogFetcher:
             portion.took(last - at + 1)
             found += items(answer)
             at = last + 1
+        logs = logs_of(found)
+        if not all(first <= each.block_number <= head.number for each in logs):
+            raise _others(link)
         answer = await self._rpc.request("eth_getBlockByNumber", [hex(head.number), False], link=link)
         if not isinstance(answer, dict) or header_of(answer).hash != head.hash:
             raise UnreachableError(
@@ -106,7 +112,13 @@ class LogFetcher:
                 "it has changed meanwhile",
                 "it is tried again",
             )
-        return logs_of(found)
+        return logs
+
+
+def _others(link: Link) -> UnreachableError:
+    return UnreachableError(
+        f"the logs asked for from {link.name}", "it told those of other blocks", "others are asked meanwhile"
+    )
 
 
 class PastLogs:

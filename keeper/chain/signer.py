@@ -205,7 +205,7 @@ class RemoteSigner:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Never the error's own text: it names the URL, which may carry a credential.
             raise self._refused(f"it could not be reached ({type(error).__name__})") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._refused(f"it answered something that is no JSON (status {response.status})") from None
         if not isinstance(answer, dict) or "result" not in answer:
             fault = answer.get("error") if isinstance(answer, dict) else None

@@ -19,7 +19,7 @@ import structlog
 from keeper.engine.executors import Executor
 from keeper.engine.planner import Skip, Terms, Withdrawal, decide
 from keeper.engine.room import GasUse, Room
-from keeper.errors import ChainError, StoreError
+from keeper.errors import ChainError, ProtocolError, StoreError
 from keeper.model import (
     Advance,
     Eligibility,
@@ -201,7 +201,7 @@ class MarketLoop:
         advance = item if self._behind is None else _joined(self._behind, item)
         try:
             await self.market.apply(advance, self._reader)
-        except ChainError as error:
+        except (ChainError, ProtocolError) as error:
             # Nothing is lost: what these blocks made dirty is read with the next attempt, at the newest head.
             if self._behind is None:
                 _log.warning("mirror behind", market=self.market.name, number=advance.head.number, came=str(error))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import structlog
 
 from keeper.chain.answers import RpcError, is_unknown_block
 from keeper.chain.heads import Heads, HistoryLostError
-from keeper.errors import ChainError, StoreError
+from keeper.errors import ChainError, KeeperError, StoreError
 from keeper.model import Advance, Header, LogFilter, Reader, Row
 from keeper.store.mirror import MirrorStore
 
@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 AUDITED_ACCOUNTS = 20
 ATTEMPTS = 5
 RETRY_S = 0.1
+AGAIN_S = 1.0
+"""Between attempts of ``insist``."""
 
 
 class Mirrored(Protocol):
@@ -127,6 +129,21 @@ async def rebuild(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
     await store.save(market.rows(), heads.recent.up_to(head.hash))
     log.info("mirror.built", market=market.name, number=head.number, accounts=market.accounts_watched())
     return head
+
+
+async def insist(
+    market: str, read: Callable[[], Awaitable[Header]], *waited_out: type[KeeperError], pause_s: float = AGAIN_S
+) -> Header:
+    """``read``, again and again while it fails with one of these: other markets are at work meanwhile."""
+    failing = False
+    while True:
+        try:
+            return await read()
+        except waited_out as error:
+            if not failing:
+                log.warning("mirror.not_read_yet", market=market, error=str(error))
+            failing = True
+            await asyncio.sleep(pause_s)
 
 
 async def _bootstrap(market: Mirrored, heads: Heads, reader: Reader) -> Header:

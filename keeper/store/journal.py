@@ -265,6 +265,8 @@ class Journal:
                 (_insert_state, [_state_values(row) for row in [*begun, *steps]]),
             ]
         )
+        for intent in made:
+            self._skips.pop((intent.market, intent.account), None)
 
     def record(self, *steps: StateRow) -> None:
         """Note states soon, in order, without waiting. What can't be written now is kept and tried again."""
@@ -288,10 +290,6 @@ class Journal:
         )
         self._skips[market, account] = reason
         return True
-
-    def acted(self, market: str, account: str) -> None:
-        """Forget the last reason for leaving an account: it has been acted upon."""
-        self._skips.pop((market, account), None)
 
     def allot(self) -> int:
         """The id of a new intent."""

@@ -11,11 +11,14 @@ import websockets
 from aiohttp import web
 
 from keeper.chain.answers import Json, UnreachableError
+from keeper.chain.blocks import BloomFilter
 from keeper.chain.endpoint import Endpoint
+from keeper.chain.logs import BlockBloom, LogFetcher
 from keeper.chain.mempool import Waiting, watch
 from keeper.chain.rpc import Rpc, TransactionRefusedError
 from keeper.chain.survey import survey
 from keeper.chain.transport import WebsocketTransport
+from keeper.model import Header, LogFilter
 from tests.chain.fake_node import CHAIN_ID, Error, chain, serving
 
 TARGET = "0x00000000000000000000000000000000000Ace55"
@@ -97,3 +100,25 @@ async def test_who_is_cancelled_while_a_websocket_is_closed_is_cancelled() -> No
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
+
+
+@pytest.mark.parametrize(("number", "block_hash"), [("0x9", "0xb9"), ("0x5", "0xanother")])
+async def test_logs_of_other_blocks_than_asked_for_are_not_taken(number: str, block_hash: str) -> None:
+    head = Header(5, "0xb5", "0xb4", 1000, 30_000_000, 0, None)
+    stray = {
+        "address": TARGET.lower(),
+        "topics": [],
+        "data": "0x",
+        "blockNumber": number,
+        "blockHash": block_hash,
+        "transactionHash": "0xf0",
+        "logIndex": "0x0",
+    }
+    wanted = LogFilter(frozenset({TARGET}))
+    async with serving(chain(lambda method, params: [stray])) as url, Rpc([Endpoint(url)], CHAIN_ID) as rpc:
+        fetcher, [link] = LogFetcher(rpc), rpc.links
+        with pytest.raises(UnreachableError, match="other blocks"):
+            await fetcher.of_blocks(link, wanted, [BlockBloom("0xb5", None, link)], BloomFilter.of(wanted))
+        if number == "0x9":
+            with pytest.raises(UnreachableError, match="other blocks"):
+                await fetcher.between(link, wanted, 1, head)

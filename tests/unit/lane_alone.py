@@ -12,6 +12,7 @@ from pathlib import Path
 from eth_utils import keccak
 
 from keeper.chain.answers import Json, RpcError, UnreachableError
+from keeper.chain.books import Realised
 from keeper.chain.budget import Limits
 from keeper.chain.data_fee import DataFee
 from keeper.chain.gas import FeeSettings
@@ -145,14 +146,17 @@ class Alone:
 
 @asynccontextmanager
 async def lane_alone(
-    path: Path, *, settings: LaneSettings = SETTINGS, data_fee: DataFee | None = None, chain: Figures | None = None
+    path: Path,
+    *,
+    settings: LaneSettings = SETTINGS,
+    data_fee: DataFee | None = None,
+    chain: Figures | None = None,
+    realised: Realised = lambda outcome: 5,
 ) -> AsyncIterator[Alone]:
     """A started lane at block 100."""
     journal = await Journal.open(path / "journal")
     chain, door, told = chain or Figures(), Door(), list[Outcome]()
-    lane = Lane(
-        SIGNER, chain, door, journal, settings, data_fee=data_fee, realised=lambda outcome: 5, outcomes=told.append
-    )
+    lane = Lane(SIGNER, chain, door, journal, settings, data_fee=data_fee, realised=realised, outcomes=told.append)
     try:
         await lane.start(header(100))
         yield Alone(lane, chain, door, journal, told)

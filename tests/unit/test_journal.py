@@ -212,3 +212,11 @@ async def test_the_same_bytes_for_the_same_intent_are_one_transaction(journal: J
     await journal.intend([], [signed(made)])
     [standing] = await journal.unsettled(CHAIN, US, 0, 0)
     assert standing.transactions == (signed(made),)
+
+
+async def test_an_account_that_was_acted_upon_is_left_again_for_the_same_reason(journal: Journal) -> None:
+    assert await journal.skip(US, "pool", "7", "too dear")
+    assert not await journal.skip(US, "pool", "7", "too dear")
+    made = intent(journal, "7")
+    await journal.intend([made], [signed(made)])
+    assert await journal.skip(US, "pool", "7", "too dear")

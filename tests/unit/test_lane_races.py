@@ -12,7 +12,7 @@ from keeper.chain.budget import Limits
 from keeper.chain.data_fee import NoDataFee
 from keeper.chain.relay import Answer, Delivery
 from keeper.errors import StoreError
-from keeper.model import OutcomeState
+from keeper.model import Outcome, OutcomeState
 from keeper.store.journal import StateRow
 from keeper.store.ledger import entries
 from tests.unit.lane_alone import COIN, GAS, GWEI, SETTINGS, SIGNER, Alone, Figures, header, lane_alone, liquidation
@@ -300,3 +300,23 @@ async def test_9_with_nothing_in_flight_the_next_nonce_is_the_chain_s(tmp_path: 
         await alone.turn(112)
         await alone.send("1", number=112)
         assert list(alone.lane._nonces.slots) == [2]
+
+
+async def test_a_reward_that_makes_no_sense_is_read_later_and_the_nonce_is_settled(tmp_path: Path) -> None:
+    rewards: list[int] = []
+
+    def realised(outcome: Outcome) -> int:
+        if not rewards:
+            raise ValueError("3 bytes hold no word 0")
+        return rewards[0]
+
+    async with lane_alone(tmp_path, realised=realised) as alone:
+        await alone.send("1")
+        alone.chain.mine(alone.door.hashes[0], 101)
+        await alone.turn(101)
+        assert alone.states("1") == ["sent", "mined"]
+        assert not alone.lane.in_flight("pool", "1")
+        rewards.append(7)
+        await alone.turn(102)
+        await alone.journal.drain()
+        assert [entry.reward_b0 for entry in await entries(alone.journal.engine)] == [7]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from keeper.engine.loop import MarketLoop
-from keeper.errors import ChainError, StoreError
+from keeper.errors import ChainError, ProtocolError, StoreError
 from keeper.model import (
     Advance,
     Assessment,
@@ -45,6 +45,7 @@ class Figures:
         self.unchanged_ticks = False
         self.closed: set[str] = set()
         self.unreadable = False
+        self.trouble: Exception | None = None
         self.applied: list[Advance] = []
 
     async def bootstrap(self, reader: Reader, head: Header) -> None: ...
@@ -53,6 +54,8 @@ class Figures:
 
     async def apply(self, advance: Advance, reader: Reader) -> None:
         self.applied.append(advance)
+        if self.trouble is not None:
+            raise self.trouble
         if self.unreadable:
             raise ChainError("an answer", "there was none", "wait")
 
@@ -367,3 +370,16 @@ async def test_reasons_that_can_t_be_written_down_stop_nothing_and_are_told_late
         desk.reasons.unwritable = False
         await desk.advance(3)
         assert [account for account, _ in desk.reasons.rows] == ["a", "b"]
+
+
+async def test_contracts_that_answer_no_more_keep_their_market_waiting_and_no_other() -> None:
+    async with running() as desk:
+        desk.market.weak = ["a"]
+        desk.market.trouble = ProtocolError("pool to answer liquidity()", "it reverted", "check the address")
+        desk._saved.clear()
+        desk.loop.offer(Advance(header(2)))
+        await asyncio.wait_for(desk._saved.wait(), 5)
+        assert desk.loop.behind
+        desk.market.trouble = None
+        await desk.advance(3)
+        assert desk.sent.batches == [["a"]]
