@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from decimal import Decimal
@@ -353,6 +354,19 @@ async def test_a_reorg_is_undone(direct: MeridianDevnet) -> None:
         assert holder.key not in market.mirror.positions
         assert market.mirror.feeds.quotes[holder.index_token].at(0).min_e30 == 60_000 * 10**30
         assert market.digest() == await digest_of_a_fresh_one(direct)
+
+
+async def test_an_audit_finds_what_the_store_has_wrong(meridian: MeridianDevnet) -> None:
+    market, restored = market_of(meridian), market_of(meridian)
+    async with watching(meridian, market) as follower:
+        rows, count = market.rows(), len(market.mirror.positions)
+        assert await market.audit(follower.reader, count) == []
+        wrong = next(row for row in rows if row.kind == "position")
+        fields = json.loads(wrong.payload or b"")
+        fields["collateral_e30"] += 1
+        tampered = replace(wrong, payload=json.dumps(fields).encode())
+        await restored.restore([tampered if row is wrong else row for row in rows], market.mirror.head)
+        assert await restored.audit(follower.reader, count) == [wrong.key]
 
 
 async def test_a_restored_mirror_goes_on_where_the_stored_one_ended(meridian: MeridianDevnet) -> None:

@@ -89,6 +89,10 @@ class MeridianMarket:
     def digest(self) -> str:
         return self.mirror.digest()
 
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        """Read so many positions, drawn at random, anew at the mirror's head; those that differ from the mirror."""
+        return await self.mirror.audit(reader, accounts)
+
     # Prices: all of them are on the chain
 
     async def watch(self, emit: Callable[[PriceTick], None]) -> None:

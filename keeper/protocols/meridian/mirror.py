@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
@@ -128,6 +129,14 @@ class Mirror:
             addresses |= self._wiring.emitters().keys()
             addresses |= {self._wiring.fast_events} if self._wiring.fast_events else set()
         return LogFilter(frozenset(addresses), frozenset(_ALL_TOPICS))
+
+    async def audit(self, reader: Reader, positions: int) -> list[str]:
+        """Read so many positions, drawn at random, anew at ``head``; those that differ from what is known, by key."""
+        sample = random.sample(sorted(self.positions), min(positions, len(self.positions)))
+        batch = Batch()
+        asked = {key: batch.ask(self._address, "positions(bytes32)", key) for key in sample}
+        await batch.read(reader, self.head.hash)
+        return [key for key, answer in asked.items() if _position(self.positions[key], answer) != self.positions[key]]
 
     # How it comes to know it
 
@@ -383,21 +392,7 @@ class Mirror:
 
         def take() -> None:
             for key, answer in asked.items():
-                named = wanted[key]
-                held = Position(
-                    account=named.account,
-                    collateral_token=named.collateral_token,
-                    index_token=named.index_token,
-                    is_long=named.is_long,
-                    size_e30=answer.uint(0),
-                    collateral_e30=answer.uint(1),
-                    average_price_e30=answer.uint(2),
-                    entry_funding_rate=answer.uint(3),
-                    reserve_amount=answer.uint(4),
-                    realised_pnl_e30=answer.signed(5),
-                    last_increased_time=answer.uint(6),
-                )
-                self._put(key, held if held.size_e30 else None)
+                self._put(key, _position(wanted[key], answer))
 
         return take
 
@@ -468,6 +463,21 @@ class Mirror:
     def _changed(self, kind: str, key: str) -> None:
         if self._unsaved is not None:
             self._unsaved.add((kind, key))
+
+
+def _position(named: Position, answer: Answer) -> Position | None:
+    """What ``positions(bytes32)`` says of a position whose owner and tokens are known; None if it is closed."""
+    held = replace(
+        named,
+        size_e30=answer.uint(0),
+        collateral_e30=answer.uint(1),
+        average_price_e30=answer.uint(2),
+        entry_funding_rate=answer.uint(3),
+        reserve_amount=answer.uint(4),
+        realised_pnl_e30=answer.signed(5),
+        last_increased_time=answer.uint(6),
+    )
+    return held if held.size_e30 else None
 
 
 _KINDS = ("params", "token", "position")
