@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import structlog
 
@@ -40,16 +40,9 @@ class Mirrored(Protocol):
 
     def digest(self) -> str: ...
 
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]: ...
+
     def accounts_watched(self) -> int: ...
-
-
-@runtime_checkable
-class Audited(Protocol):
-    """A market that can compare a part of its mirror with the chain."""
-
-    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
-        """Read so many accounts, drawn at random, anew at the mirror's head; those that differ from the mirror."""
-        ...
 
 
 async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
@@ -86,7 +79,7 @@ async def _resume(market: Mirrored, heads: Heads, reader: Reader, head: Header) 
     while True:
         head = await _catch_up(market, heads, reader, head)
         try:
-            return head, await market.audit(reader, AUDITED_ACCOUNTS) if isinstance(market, Audited) else ()
+            return head, await market.audit(reader, AUDITED_ACCOUNTS)
         except RpcError as error:
             # A reorg took the head away just then: there is more to catch up with.
             attempts += 1

@@ -118,6 +118,10 @@ class Market(Protocol):
         """A hash over the whole mirror. Equal digests mean equal mirrors."""
         ...
 
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        """Read so many accounts, drawn at random, anew at the mirror's head; those that differ from the mirror."""
+        ...
+
     async def watch(self, emit: Callable[[PriceTick], None]) -> None:
         """Run the market's off-chain price sources until cancelled. Returns at once if it has none."""
         ...

@@ -66,6 +66,9 @@ class Figures:
     def digest(self) -> str:
         return ""
 
+    async def audit(self, reader: Reader, accounts: int) -> Sequence[str]:
+        return ()
+
     async def watch(self, emit: Callable[[PriceTick], None]) -> None:
         await asyncio.Event().wait()
 
