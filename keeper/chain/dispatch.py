@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import structlog
 
 from keeper.chain.books import Books
-from keeper.chain.gas import TRANSFER_GAS
 from keeper.chain.nonces import Form, Nonces, Slot
 from keeper.chain.relay import Answer, Delivery, Relay
 from keeper.chain.reverts import Action
@@ -60,6 +59,7 @@ class Dispatch:
         public: Relay,
         relays: Mapping[str, Relay],
         chain_id: int,
+        transfer_gas: Callable[[], int],
         doubt: Callable[[], None],
         out_of_funds: Callable[[], None],
     ) -> None:
@@ -71,6 +71,7 @@ class Dispatch:
         self._public = public
         self._relays = relays
         self._chain_id = chain_id
+        self._transfer_gas = transfer_gas
         self._doubt = doubt
         self._out_of_funds = out_of_funds
         self._handed_at = 0.0
@@ -157,18 +158,21 @@ class Dispatch:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _sign(self, drafts: Sequence[Draft], head: int) -> list[Form]:
+        transfer_gas = self._transfer_gas()
         if len(drafts) == 1:  # the first of a burst: a task would let other work come before it
-            signed = [await self._signer.sign(self._transaction(drafts[0]))]
+            signed = [await self._signer.sign(self._transaction(drafts[0], transfer_gas))]
         else:
-            signed = await asyncio.gather(*(self._signer.sign(self._transaction(draft)) for draft in drafts))
+            wanted = [self._transaction(draft, transfer_gas) for draft in drafts]
+            signed = await asyncio.gather(*map(self._signer.sign, wanted))
         return [
-            Form(draft.intent, one, draft.fees, draft.cancels, head) for draft, one in zip(drafts, signed, strict=True)
+            Form(draft.intent, one, draft.fees, draft.cancels, head, transfer_gas)
+            for draft, one in zip(drafts, signed, strict=True)
         ]
 
-    def _transaction(self, draft: Draft) -> Transaction:
+    def _transaction(self, draft: Draft, transfer_gas: int) -> Transaction:
         intent, nonce = draft.intent, draft.slot.nonce
         if draft.cancels:
-            return Transaction(self._chain_id, nonce, self._signer.address, b"", TRANSFER_GAS, draft.fees)
+            return Transaction(self._chain_id, nonce, self._signer.address, b"", transfer_gas, draft.fees)
         return Transaction(self._chain_id, nonce, intent.target, intent.data, intent.gas_limit, draft.fees)
 
     async def _put_on_disk(self, drafts: Sequence[Draft], forms: Sequence[Form]) -> None:

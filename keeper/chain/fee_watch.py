@@ -40,6 +40,10 @@ class FeeWatch:
         price = base_fee_wei or 0
         return self._data_fee.on_top_wei(length) + self._data_fee.extra_gas(length, price) * price
 
+    def transfer_gas(self, base_fee_wei: int | None) -> int:
+        """The gas limit that a transfer needs: on some L2s its bytes are charged as gas too."""
+        return TRANSFER_GAS + self._data_fee.extra_gas(0, base_fee_wei or self._gas_price_wei)
+
     async def refresh(self) -> None:
         """Ask again, if the policy wants to know. What was known stays when the node doesn't answer."""
         try:

@@ -122,6 +122,7 @@ class Lane:
             public,
             relays or {},
             settings.chain_id,
+            lambda: self._fee_watch.transfer_gas(self._base_fee_wei),
             self._doubt,
             self._out_of_funds,
         )
@@ -404,8 +405,7 @@ class Lane:
 
     def _price(self, intent: Intent, market: FeeMarket, spare: Slot | None, fresh: int) -> tuple[Slot, Fees | None]:
         """Where to put a liquidation, and its fees: a spare nonce if it pays what that one needs, else a fresh one."""
-        affordable_wei = intent.reward_wei - self._data_fee.on_top_wei(len(intent.data))
-        demand = Demand(max(affordable_wei, 0), intent.gas_limit, losses=self._losses.get(intent.market, 0))
+        demand = Demand(intent.reward_wei, intent.gas_limit, losses=self._losses.get(intent.market, 0))
         slot = spare or self._nonces.at(fresh)
         fees = bid(self._settings.fees, market, demand, slot.floor)
         if fees is None and spare is not None:
@@ -424,7 +424,7 @@ class Lane:
             item.data,
             item.gas_limit + self._data_fee.extra_gas(len(item.data), market.base_fee_wei or market.gas_price_wei),
             item.reward_b0,
-            item.reward_wei,
+            max(0, item.reward_wei - self._data_fee.on_top_wei(len(item.data))),
             item.number,
             item.note,
             self._clock(),

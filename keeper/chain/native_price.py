@@ -12,6 +12,7 @@ from keeper.chain.receipts import Node, words
 from keeper.errors import ChainError
 
 _SIGN = 1 << 255
+_MOST_DECIMALS = 36
 
 
 class NativePrice(Protocol):
@@ -46,6 +47,8 @@ class ChainlinkPrice:
         decimals, round_data = await words(node, self._feed, ("decimals()", "latestRoundData()"))
         if len(decimals) != 1 or len(round_data) != 5:
             raise self._odd("it does not answer as one")
+        if decimals[0] > _MOST_DECIMALS:
+            raise self._odd(f"it has more than {_MOST_DECIMALS} decimals")
         _, answer, _, updated_at, _ = round_data
         if answer == 0 or answer >= _SIGN:
             raise self._odd("its price is not positive")

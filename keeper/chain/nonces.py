@@ -24,6 +24,8 @@ class Form:
     fees: Fees
     cancels: bool
     made_at: int
+    transfer_gas: int = TRANSFER_GAS
+    """The gas limit, if it cancels."""
     handed_ns: int = 0
     acknowledged: bool = False
     """An endpoint said that it took it."""
@@ -32,7 +34,7 @@ class Form:
 
     @property
     def gas_limit(self) -> int:
-        return TRANSFER_GAS if self.cancels else self.intent.gas_limit
+        return self.transfer_gas if self.cancels else self.intent.gas_limit
 
 
 @dataclass(slots=True)

@@ -56,12 +56,23 @@ class Broadcaster(Protocol):
     def broadcast(self, raws: Sequence[bytes]) -> Sequence[asyncio.Future[Broadcast]]: ...
 
 
+_FULL = ("pool is full", "pool limit reached", "pool overflow")
+"""A pool without room takes what is dearer than what it holds."""
+
 _WORDINGS: tuple[tuple[Answer, tuple[str, ...]], ...] = (
     (Answer.ACCEPTED, ("already known", "already imported", "known transaction", "already exists")),
     (Answer.NONCE_TOO_LOW, ("nonce too low", "nonce is too low", "invalid nonce", "old nonce", "nonce has already")),
     (
         Answer.UNDERPRICED,
-        ("underpriced", "less than block base fee", "gas price below", "fee too low", "price too low", "tip too low"),
+        (
+            "underpriced",
+            "less than block base fee",
+            "gas price below",
+            "fee too low",
+            "price too low",
+            "tip too low",
+            *_FULL,
+        ),
     ),
     (Answer.NO_FUNDS, ("insufficient funds", "insufficient balance", "exceeds balance", "not enough funds")),
 )

@@ -162,6 +162,7 @@ class Intent:
     gas_limit: int
     reward_b0: int
     reward_wei: int
+    """What its gas may cost at break-even: an L2's data fee is taken off already."""
     for_block: int
     note: str
     at: float

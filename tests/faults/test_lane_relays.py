@@ -175,6 +175,7 @@ async def test_a_relay_that_refuses_gives_the_intent_up(chain: Anvil, fake: Fake
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
+        ("txpool is full", Answer.UNDERPRICED),
         ("already known", Answer.ACCEPTED),
         ("AlreadyKnown", Answer.ACCEPTED),
         ("transaction already imported", Answer.ACCEPTED),
@@ -189,7 +190,6 @@ async def test_a_relay_that_refuses_gives_the_intent_up(chain: Anvil, fake: Fake
         ("Insufficient funds for gas * price + value", Answer.NO_FUNDS),
         ("InsufficientFunds, Account balance: 0", Answer.NO_FUNDS),
         ("exceeds block gas limit", Answer.REFUSED),
-        ("txpool is full", Answer.REFUSED),
         ("", Answer.REFUSED),
     ],
 )

@@ -38,6 +38,7 @@ async def test_a_pool_s_own_oracle_is_taken_as_it_is() -> None:
         (ChainlinkPrice("0xfeed", 60), {"decimals()": [8], "latestRoundData()": [1, 0, NOW, NOW, 1]}, "not positive"),
         (ChainlinkPrice("0xfeed", 60), {"decimals()": [8], "latestRoundData()": [1, 2**256 - 1, 0, NOW, 1]}, "not pos"),
         (ChainlinkPrice("0xfeed", 60), {"decimals()": [8], "latestRoundData()": [1, 5, 0, NOW - 61, 1]}, "61 s old"),
+        (ChainlinkPrice("0xfeed", 60), {"decimals()": [2**255], "latestRoundData()": [1, 5, 0, NOW, 1]}, "decimals"),
         (OraclePrice("0x0rac1e"), {}, "it has none"),
         (OraclePrice("0x0rac1e"), {"value()": [0]}, "it has none"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from keeper.chain.budget import Limits
 from keeper.chain.data_fee import NoDataFee
 from keeper.chain.relay import Answer, Delivery
+from keeper.chain.transaction import Transaction
 from keeper.errors import StoreError
 from keeper.model import Outcome, OutcomeState
 from keeper.store.journal import StateRow
@@ -320,3 +321,34 @@ async def test_a_reward_that_makes_no_sense_is_read_later_and_the_nonce_is_settl
         await alone.turn(102)
         await alone.journal.drain()
         assert [entry.reward_b0 for entry in await entries(alone.journal.engine)] == [7]
+
+
+async def test_6_a_replacement_too_leaves_what_the_data_fee_takes_of_the_reward(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path, data_fee=PerByte()) as alone:
+        worth_60_gwei = replace(liquidation("one"), reward_wei=GAS * 60 * GWEI + PerByte().on_top_wei(3))
+        await alone.lane.submit([worth_60_gwei], header(100))
+        await alone.lane.answered()
+        await alone.turn(101, 55 * GWEI)
+        [slot] = alone.lane._nonces.live()
+        assert len(slot.forms) == 2
+        assert slot.current.fees.max_wei == 60 * GWEI
+
+
+class AsGas(NoDataFee):
+    """Arbitrum's way: a transaction's bytes cost gas, a transfer's too."""
+
+    def extra_gas(self, length: int, base_fee_wei: int) -> int:
+        return 7_000 + length
+
+
+async def test_7_a_cancellation_has_gas_for_its_bytes_where_they_cost_gas(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path, data_fee=AsGas()) as alone:
+        await alone.send("1")
+        alone.lane.withdraw("pool", "1", "healthy again")
+        alone.lane.sweep()
+        await alone.lane.answered()
+        [slot] = alone.lane._nonces.live()
+        wanted = Transaction(31337, 0, SIGNER.address, b"", 28_000, slot.current.fees)
+        assert slot.current.cancels
+        assert slot.current.gas_limit == 28_000
+        assert (await SIGNER.sign(wanted)).raw == alone.door.handed[-1]
