@@ -129,6 +129,15 @@ async def test_only_what_the_accounts_symbols_read_is_brought_along(lite: Contra
     assert kinds == {SymbolKind.FUTURES, SymbolKind.OPTION, SymbolKind.POWER}
 
 
+async def test_call_data_that_is_cut_off_holds_the_readings_before_the_cut(lite: Contracts) -> None:
+    market = await opened(lite)
+    crash(market)
+    account = next(one for one in lite.state.accounts.values() if len(one.positions) > 1)
+    data = market.round(next_second(lite)).call(str(account.p_token_id)).data
+    assert abi.signatures_of(data[:-1]) == abi.signatures_of(data)[:-1]
+    assert len(abi.signatures_of(data)) == len(brought_along(market, account.p_token_id)) > 0
+
+
 async def test_what_is_not_newer_than_the_chain_is_left_at_home(lite: Contracts) -> None:
     market = await opened(lite)
     account = next(account for account in lite.state.accounts.values() if account.positions)

@@ -247,8 +247,6 @@ IS_QUALIFIED_LIQUIDATOR = Getter("isQualifiedLiquidator(address)", _bool)
 VAULT_LIQUIDITY = Getter("getVaultLiquidity()", _uint)
 VAULT_LIQUIDITY_MULTIPLIER = Getter("vaultLiquidityMultiplier()", _uint)
 MARKETS_IN = Getter("getMarketsIn()", _addresses)
-BALANCES = Getter("getBalances(address)", _uints2)
-"""vTokenBalance, underlyingBalance."""
 COMPTROLLER = Getter("comptroller()", _address)
 COMPTROLLER_ORACLE = Getter("oracle()", _address)
 COMPTROLLER_MARKETS = Getter("markets(address)", _uints2)
@@ -394,7 +392,7 @@ def signatures_of(data: bytes) -> list[OracleSignature]:
     if data[:4] != LIQUIDATE or len(data) < _SIGNATURES_AT:
         return []
     found = []
-    for at in range(_SIGNATURES_AT, len(data), _SIGNATURE_BYTES):
+    for at in range(_SIGNATURES_AT, len(data) - _SIGNATURE_BYTES + 1, _SIGNATURE_BYTES):
         body = data[at : at + _SIGNATURE_BYTES]
         found.append(
             OracleSignature(
