@@ -40,18 +40,6 @@ def wrap_int256(a: int) -> int:
     return ((a + _TWO_255) & UINT256_MAX) - _TWO_255
 
 
-def wrap_uint256(a: int) -> int:
-    """``a`` modulo 2**256: unchecked unsigned arithmetic, and the cast of a signed integer to an unsigned one."""
-    return a & UINT256_MAX
-
-
-def checked(a: int) -> int:
-    """``a`` if it fits a signed 256-bit integer, else ``Panic(0x11)``."""
-    if INT256_MIN <= a <= INT256_MAX:
-        return a
-    raise Panic(OVERFLOW)
-
-
 def checked_uint(a: int) -> int:
     """``a`` if it fits an unsigned 256-bit integer, else ``Panic(0x11)``."""
     if 0 <= a <= UINT256_MAX:

@@ -20,7 +20,6 @@ from keeper.fixed import (
     sub,
     trunc_div,
     wrap_int256,
-    wrap_uint256,
 )
 
 
@@ -64,7 +63,6 @@ def test_unchecked_arithmetic_wraps() -> None:
     assert wrap_int256(INT256_MAX + 1) == INT256_MIN
     assert wrap_int256(INT256_MIN - 1) == INT256_MAX
     assert wrap_int256(-5) == -5
-    assert wrap_uint256(-1) == UINT256_MAX
 
 
 def test_rescaling_cuts_what_does_not_fit_the_decimals() -> None:
