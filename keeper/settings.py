@@ -10,6 +10,7 @@ import enum
 import ipaddress
 import tomllib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -30,9 +31,17 @@ def _checksummed(value: str) -> str:
     return to_checksum_address(value)
 
 
+_folder = ContextVar("folder", default=Path())
+"""What relative paths count from: the folder of the file that is being read."""
+
+
+def _placed(value: Path) -> Path:
+    return _folder.get() / value
+
+
 def _endpoint(value: str) -> str:
     if value.startswith("file:"):
-        path = Path(value.removeprefix("file:"))
+        path = _placed(Path(value.removeprefix("file:")))
         try:
             value = path.read_text().strip()
         except OSError as error:
@@ -45,6 +54,7 @@ def _endpoint(value: str) -> str:
 
 Address = Annotated[str, AfterValidator(_checksummed)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Placed = Annotated[Path, AfterValidator(_placed)]
 
 
 class Mode(enum.StrEnum):
@@ -63,9 +73,9 @@ class SignerSettings(_Section):
     """One account that sends. Exactly one of ``keystore`` (with ``password_file``), ``key_file`` or ``remote``."""
 
     address: Address
-    keystore: Path | None = None
-    password_file: Path | None = None
-    key_file: Path | None = None
+    keystore: Placed | None = None
+    password_file: Placed | None = None
+    key_file: Placed | None = None
     remote: Endpoint | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
@@ -130,7 +140,7 @@ class RelaySettings(_Section):
     kind: Literal["raw", "private", "bundle"]
     """raw: ``eth_sendRawTransaction``; private: ``eth_sendPrivateTransaction``; bundle: ``eth_sendBundle``, signed."""
     url: Endpoint = Field(repr=False)
-    identity_key_file: Path | None = None
+    identity_key_file: Placed | None = None
     """For bundles: a key that earns a reputation with the relay and has nothing to do with the money."""
 
     @model_validator(mode="after")
@@ -198,7 +208,7 @@ MarketSettings = Annotated[DeriSettings | MeridianSettings, Field(discriminator=
 
 
 class StoreSettings(_Section):
-    path: Path = Path("var/keeper.sqlite")
+    path: Placed = Field(Path("var/keeper.sqlite"), validate_default=True)
 
 
 class LogSettings(_Section):
@@ -214,7 +224,7 @@ class HttpSettings(_Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8787, ge=0, le=65535)
     """0 takes a free one; the log names it."""
-    token_file: Path | None = None
+    token_file: Placed | None = None
     """Whoever shows this token may pause, resume, and have a stopped market read anew. Without one nobody may."""
     read_without_token: bool = False
     """On an address that others reach, reading asks for the token too, unless this is set."""
@@ -237,7 +247,7 @@ class HttpSettings(_Section):
 class AlertSettings(_Section):
     """Who is told when something needs attention."""
 
-    urls_file: Path | None = None
+    urls_file: Placed | None = None
     """One Apprise URL a line (mail, Telegram, Slack, a webhook ...). They hold credentials: only a file takes them."""
     least_level: Literal["info", "warning", "critical"] = "warning"
     quiet_minutes: float = Field(default=15, ge=0)
@@ -249,7 +259,7 @@ class AlertSettings(_Section):
 class ForkSettings(_Section):
     """The fork of the network on which a dry run and a rehearsal act."""
 
-    anvil: Path | None = None
+    anvil: Placed | None = None
     """The program; None: `anvil` on the PATH. A dry run without one simulates at the node."""
 
 
@@ -263,7 +273,7 @@ class Settings(BaseSettings):
     mode: Mode = Mode.LIVE
     chains: dict[str, ChainSettings] = Field(min_length=1)
     markets: dict[str, MarketSettings] = Field(min_length=1)
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = Field(default_factory=StoreSettings)
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
     alerts: AlertSettings = AlertSettings()
@@ -319,47 +329,13 @@ def load(path: Path) -> Settings:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("valid TOML", f"{path}: {error}", "correct that line") from None
+    before = _folder.set(path.resolve().parent)
     try:
-        settings = Settings(**raw)
+        return Settings(**raw)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(
             "a valid configuration", f"{path} has {faults}", "see config/ for commented examples"
         ) from None
-    return _rooted(settings, path.resolve().parent)
-
-
-def _rooted(settings: Settings, folder: Path) -> Settings:
-    """The same settings with relative paths made absolute against ``folder``."""
-
-    def signer(entry: SignerSettings) -> SignerSettings:
-        paths = {
-            name: folder / value
-            for name in ("keystore", "password_file", "key_file")
-            if (value := getattr(entry, name)) is not None
-        }
-        return entry.model_copy(update=paths)
-
-    def relay(entry: RelaySettings) -> RelaySettings:
-        identity = entry.identity_key_file
-        return entry if identity is None else entry.model_copy(update={"identity_key_file": folder / identity})
-
-    chains = {
-        name: chain.model_copy(update={"signers": tuple(signer(entry) for entry in chain.signers)})
-        for name, chain in settings.chains.items()
-    }
-    markets = {
-        name: market if market.relay is None else market.model_copy(update={"relay": relay(market.relay)})
-        for name, market in settings.markets.items()
-    }
-    store = settings.store.model_copy(update={"path": folder / settings.store.path})
-    http, alerts, fork = settings.http, settings.alerts, settings.fork
-    if http.token_file is not None:
-        http = http.model_copy(update={"token_file": folder / http.token_file})
-    if alerts.urls_file is not None:
-        alerts = alerts.model_copy(update={"urls_file": folder / alerts.urls_file})
-    if fork.anvil is not None:
-        fork = fork.model_copy(update={"anvil": folder / fork.anvil})
-    return settings.model_copy(
-        update={"chains": chains, "markets": markets, "store": store, "http": http, "alerts": alerts, "fork": fork}
-    )
+    finally:
+        _folder.reset(before)

@@ -48,6 +48,7 @@ def test_a_good_file_is_read_and_its_relative_paths_count_from_it(write: Path) -
     signer = settings.chains["local"].signers[0]
     assert signer.keystore == write.parent / "keys/one.json"
     assert signer.password_file == Path("/run/secrets/password")
+    assert settings.store.path == write.parent / "var/keeper.sqlite"
     market = settings.markets["lite"]
     assert isinstance(market, DeriSettings)
     assert market.pool == ADDRESS
@@ -71,9 +72,11 @@ def test_the_environment_overrides_the_file(write: Path, monkeypatch: pytest.Mon
     assert settings.chains["local"].gas.max_fee_wei == 7_500_000_000
 
 
-def test_an_endpoint_may_stand_in_a_file_of_its_own(write: Path) -> None:
+@pytest.mark.parametrize("folder", ["", "{folder}/"])
+def test_an_endpoint_may_stand_in_a_file_of_its_own(write: Path, folder: str) -> None:
     (write.parent / "endpoint").write_text("https://node.example/v1/key-123\n")
-    write.write_text(GOOD.replace('"ws://127.0.0.1:8545"', f'"file:{write.parent}/endpoint"'))
+    path = folder.format(folder=write.parent) + "endpoint"
+    write.write_text(GOOD.replace('"ws://127.0.0.1:8545"', f'"file:{path}"'))
     settings = load(write)
     assert settings.chains["local"].endpoints[0] == "https://node.example/v1/key-123"
     assert "key-123" not in repr(settings)
