@@ -145,8 +145,8 @@ async def run(
     except asyncio.CancelledError:
         pass
     except BaseExceptionGroup as errors:
-        on_purpose, _ = errors.split(KeeperError)
-        if on_purpose is None:
+        on_purpose, others = errors.split(KeeperError)
+        if on_purpose is None or others is not None:
             raise
         raise _first(on_purpose) from None
     _log.info("stopped")

@@ -152,10 +152,11 @@ class Dispatch:
     async def close(self, grace_seconds: float) -> None:
         """Wait for answers that are under way, for so long."""
         if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.wait(set(self._tasks), timeout=grace_seconds)
+        late = set(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _sign(self, drafts: Sequence[Draft], head: int) -> list[Form]:
         transfer_gas = self._transfer_gas()

@@ -79,7 +79,7 @@ def next_base_fee_wei(header: Header, rules: FeeRules = ETHEREUM) -> int | None:
     if base is None:
         return None
     target = header.gas_limit // rules.elasticity
-    if header.gas_used == target:
+    if target in (0, header.gas_used):
         return base
     change = base * abs(header.gas_used - target) // target // rules.denominator
     return base + max(change, 1) if header.gas_used > target else base - change

@@ -308,7 +308,8 @@ class Lane:
             self._watch_balance()
             await self._mending.look_for_gap()
             async with self._dispatch.turn:
-                await self._mending.mend(head, self._market(head), self._losses)
+                if not self._closing:
+                    await self._mending.mend(head, self._market(head), self._losses)
             if idle:
                 await self._tidy()
         self._dispatch.spawn(self._fee_watch.refresh())
@@ -321,7 +322,8 @@ class Lane:
         """Send nothing new, wait a little for answers, and complete the journal. What is in flight stays so."""
         self._closing = True
         async with self._dispatch.turn:
-            await self._dispatch.close(grace_seconds)
+            pass  # Whoever was about to send has done so; whoever waited for the turn sends nothing now.
+        await self._dispatch.close(grace_seconds)
         await self._journal.drain()
 
     # Submitting

@@ -290,7 +290,10 @@ class Rpc:
 
         def heard(task: asyncio.Task[list[Reply]]) -> None:
             unheard.discard(task)
-            if not task.cancelled():
+            if not task.cancelled() and (error := task.exception()) is not None:
+                # A fault in our own code: loud, and no endpoint's answer.
+                log.error("endpoint.broadcast-failed", exc_info=error)
+            elif not task.cancelled():
                 for (broadcast, _), reply in zip(sent, task.result(), strict=True):
                     broadcast.replies.append(reply)
             for broadcast, future in sent:

@@ -43,6 +43,11 @@ def test_the_next_base_fee_follows_the_header(base: int | None, used: int, expec
     assert next_base_fee_wei(header(base, used)) == expected
 
 
+def test_a_header_without_a_gas_limit_says_nothing_of_the_next_base_fee() -> None:
+    assert next_base_fee_wei(header(7, 0, limit=0)) == 7
+    assert next_base_fee_wei(header(7, 1, limit=1)) == 7
+
+
 def test_the_base_fee_of_an_op_stack_chain_moves_slower() -> None:
     assert (
         next_base_fee_wei(header(1_000_000_000, 30_000_000), FeeRules(elasticity=6, denominator=250)) == 1_020_000_000

@@ -352,3 +352,26 @@ async def test_7_a_cancellation_has_gas_for_its_bytes_where_they_cost_gas(tmp_pa
         assert slot.current.cancels
         assert slot.current.gas_limit == 28_000
         assert (await SIGNER.sign(wanted)).raw == alone.door.handed[-1]
+
+
+async def test_13_closing_does_not_wait_for_what_waits_for_its_turn(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        alone.lane.withdraw("pool", "1", "healthy again")
+        told = alone.chain.holds["eth_getTransactionCount"] = asyncio.Event()
+        alone.lane.sweep()
+        await a_while()
+        closing = asyncio.create_task(alone.lane.close(60.0))
+        await a_while()
+        told.set()
+        async with asyncio.timeout(5):
+            await closing
+        assert len(alone.door.handed) == 1
+
+
+async def test_13_a_closed_lane_replaces_nothing(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        await alone.lane.close(0.1)
+        await alone.lane.on_head(header(102, 40 * GWEI))
+        assert len(alone.door.handed) == 1
