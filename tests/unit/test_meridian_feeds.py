@@ -206,6 +206,11 @@ async def test_what_was_foretold_is_held_against_what_is_read_only_where_nothing
     feeds.move([later], WIRING, HEAD)
     chain.says = {"adjustmentBasisPoints(address)": 10, "isAdjustmentAdditive(address)": 1}
     chain.says["getPrice(address,bool,bool,bool)"] = 51_051 * 10**30
+    batch = Batch()
+    take_prices = feeds.ask_prices(batch, WIRING)  # the price shows it before the settings are read again
+    await batch.read(chain, "")
+    take_prices(NOW)
+    assert feeds.quotes[BTC].feed is None
     await read(feeds, chain)
     assert feeds.quotes[BTC].feed is not None
     assert feeds.knows([later], WIRING, HEAD)

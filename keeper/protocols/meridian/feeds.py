@@ -277,10 +277,13 @@ class Feeds:
         self.quotes[token] = replace(self.quotes[token], feed=feed)
 
     def _compare(self, read: Mapping[str, Quote], timestamp: int) -> None:
-        """Hold what events foretold to what was read; a source that told otherwise is read from now on."""
+        """Hold what events foretold to what was read; a source that told otherwise is read from now on.
+
+        A reading that can't be reproduced has another cause: what a governor set is not known yet.
+        """
         for token, quote in read.items():
             before = self.quotes.get(token)
-            if token in self._distrusted or before is None or before.feed is None or quote.read is None:
+            if token in self._distrusted or before is None or before.feed is None or quote.feed is None:
                 continue
             if _said(before.feed, timestamp) != quote.read:
                 self._distrusted.add(token)
