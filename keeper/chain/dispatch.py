@@ -75,7 +75,7 @@ class Dispatch:
         self._doubt = doubt
         self._out_of_funds = out_of_funds
         self._handed_at = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def relay_of(self, market: str) -> Relay:
         return self._relays.get(market, self._public)
@@ -128,7 +128,7 @@ class Dispatch:
         """Hand the same bytes over once more."""
         self._hand_over([(slot, slot.current) for slot in slots], head)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, object]) -> None:
         """Run something beside the lane, as long as the lane lives."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -268,7 +268,7 @@ class Dispatch:
             slot.live = False
             self._books.give_up(form.intent, OutcomeState.ABANDONED, delivery.text)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A fault in our own code: loud, and not in the way of the other transactions.

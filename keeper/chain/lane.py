@@ -138,6 +138,8 @@ class Lane:
         self._outcomes = outcomes
         self._unaffordable_wei = 0
         """What the last liquidation would have cost that the budget or the wallet refused."""
+        self._too_poor_wei = 0
+        """What the wallet held when a node said that it could not pay."""
         self._unheard = False
         self._started = self._closing = False
 
@@ -234,8 +236,9 @@ class Lane:
         unsure = self._settlement.unsure_of(head)
         wanted = [item for item in batch if self._claim(item, head, unsure)]
         first = FIRST_CHUNK if self._dispatch.rested else 0
+        rest = (wanted[at : at + NEXT_CHUNKS] for at in range(first, len(wanted), NEXT_CHUNKS))
         try:
-            for chunk in filter(None, (wanted[:first], *_chunks(wanted[first:], NEXT_CHUNKS))):
+            for chunk in filter(None, (wanted[:first], *rest)):
                 async with self._dispatch.turn:
                     await self._open(chunk, head)
                 if first:
@@ -393,6 +396,7 @@ class Lane:
         if drafts and not dropped:
             self._books.clear_alert("budget-spent")
             self._books.clear_alert("insufficient-funds")
+            self._too_poor_wei = 0
         if not await self._dispatch.send(drafts, head.number):
             unsent = {(draft.intent.market, draft.intent.account) for draft in drafts}
             dropped += [
@@ -471,13 +475,11 @@ class Lane:
     def _doubt(self) -> None:
         """A node said ``nonce too low``: look now rather than at the next head."""
         if self._head is not None:
-            self._dispatch.spawn(self._look_again(self._head))
-
-    async def _look_again(self, head: Header) -> None:
-        await self._look(head)
+            self._dispatch.spawn(self._look(self._head))
 
     def _out_of_funds(self) -> None:
-        # Until the next look says otherwise, nothing can be afforded.
+        # It takes more than there seemed to be. Until the next look says otherwise, nothing can be afforded.
+        self._too_poor_wei = max(self._too_poor_wei, self.balance_wei)
         self._settlement.balance_wei = 0
         self._books.raise_alert("insufficient-funds", f"the wallet {self.address} can't pay for the gas")
 
@@ -485,15 +487,13 @@ class Lane:
         """What could not be afforded may be affordable by now, also if nobody asks any more."""
         if self.room_wei >= self._unaffordable_wei:
             self._books.clear_alert("budget-spent")
-        if self.balance_wei - self._nonces.at_risk_wei() >= self._unaffordable_wei > 0:
+        enough = self.balance_wei - self._nonces.at_risk_wei() >= self._unaffordable_wei
+        if enough and self.balance_wei > self._too_poor_wei:
             self._books.clear_alert("insufficient-funds")
+            self._too_poor_wei = 0
 
     def _watch_balance(self) -> None:
         if self._settlement.balance_wei < self._settings.low_balance_wei:
             self._books.raise_alert("low-balance", f"the wallet {self.address} is below the configured least balance")
         else:
             self._books.clear_alert("low-balance")
-
-
-def _chunks(items: Sequence[Liquidation], size: int) -> list[Sequence[Liquidation]]:
-    return [items[at : at + size] for at in range(0, len(items), size)]

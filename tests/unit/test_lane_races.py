@@ -70,7 +70,7 @@ async def test_what_is_mined_while_its_replacement_is_put_on_disk_is_not_replace
         mending = asyncio.create_task(alone.lane.on_head(header(102, 40 * GWEI)))
         await begun.wait()
         alone.chain.mine(first, 102)
-        await alone.lane._look_again(header(102, 40 * GWEI))
+        await alone.lane._look(header(102, 40 * GWEI))
         goes_on.set()
         await mending
         await alone.turn(103)
@@ -93,7 +93,7 @@ async def test_a_liquidation_whose_spare_nonce_is_mined_while_it_is_put_on_disk_
         sending = asyncio.create_task(alone.send("2"))
         await begun.wait()
         alone.chain.mine(first, 101, ok=False)
-        await alone.lane._look_again(header(101))
+        await alone.lane._look(header(101))
         goes_on.set()
         await sending
         assert alone.states("1") == ["sent", "reverted"]
@@ -375,3 +375,16 @@ async def test_13_a_closed_lane_replaces_nothing(tmp_path: Path) -> None:
         await alone.lane.close(0.1)
         await alone.lane.on_head(header(102, 40 * GWEI))
         assert len(alone.door.handed) == 1
+
+
+async def test_10_a_wallet_that_a_node_found_too_poor_is_well_again_once_there_is_more_in_it(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        alone.door.answers = [answered(Answer.NO_FUNDS)]
+        await alone.send("1")
+        for number in (101, 102, 103):
+            await alone.turn(number)
+            assert "insufficient-funds" in alone.lane.alerts
+        alone.chain.balance_wei *= 2
+        for number in range(104, 114):
+            await alone.turn(number)
+        assert "insufficient-funds" not in alone.lane.alerts
