@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from keeper.chain.answers import RpcError, fields, quantity, text
-from keeper.chain.blocks import to_checksum_address
+from keeper.chain.answers import RpcError, fields, quantity
+from keeper.chain.blocks import address_of
 from keeper.chain.fee_watch import FeeWatch
 from keeper.chain.fork import Call, Executed, GasPrice
 from keeper.chain.gas import ETHEREUM, FeeRules, next_base_fee_wei
@@ -23,7 +23,7 @@ from keeper.chain.reverts import Pauses, action_of
 from keeper.chain.rpc import Rpc
 from keeper.engine.executors import Listener
 from keeper.engine.loop import DecisionLog
-from keeper.errors import ChainError
+from keeper.errors import ChainError, KeeperError
 from keeper.model import Header, Liquidation, Outcome, OutcomeState, Window
 
 _log = structlog.get_logger(__name__)
@@ -271,7 +271,11 @@ class DryRunExecutor:
     def _reward_b0(self, item: Liquidation, outcome: Outcome, result: Executed) -> int:
         if not result.ok:
             return 0
-        realised_b0 = self._realised(outcome) if result.executed else None
+        try:
+            realised_b0 = self._realised(outcome) if result.executed else None
+        except (KeeperError, LookupError, ValueError) as error:
+            _log.warning("the reward could not be read", account=item.account, came=repr(error))
+            realised_b0 = None
         return item.reward_b0 if realised_b0 is None else realised_b0
 
     async def _look_up(self) -> None:
@@ -287,11 +291,10 @@ class DryRunExecutor:
         for taken, answer in zip(asked, answers, strict=True):
             if answer is None or isinstance(answer, RpcError):
                 continue
-            receipt = fields(answer)
-            self._record.taken[taken.market, taken.account] = Taken(
-                taken.market,
-                taken.account,
-                taken.transaction_hash,
-                quantity(receipt.get("blockNumber")),
-                to_checksum_address(text(receipt.get("from"))),
-            )
+            try:
+                receipt = fields(answer)
+                number, by = quantity(receipt.get("blockNumber")), address_of(receipt.get("from"))
+            except ChainError as error:
+                _log.warning("who was first is not known", transaction=taken.transaction_hash, came=error.came)
+                continue
+            self._record.taken[taken.market, taken.account] = replace(taken, block_number=number, by=by)

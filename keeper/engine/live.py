@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from keeper.chain.lane import Lane
@@ -65,5 +66,7 @@ class LiveExecutor:
             await lane.on_head(head)
 
     async def close(self) -> None:
-        for lane in self._lanes.values():
-            await lane.close()
+        """All at once: each may wait a little for answers."""
+        for ended in await asyncio.gather(*(lane.close() for lane in self.lanes), return_exceptions=True):
+            if ended is not None:
+                raise ended
