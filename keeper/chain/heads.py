@@ -166,7 +166,8 @@ class Heads:
                 failures.append((link, error))
         # Everything is read anew only if all that are sound agree on it.
         lost = [error for _, error in failures if isinstance(error, HistoryLostError)]
-        doubts = [error for link, error in failures if not link.health.cooling and error not in lost]
+        sound = [error for link, error in failures if link.health.trusted and not link.health.cooling]
+        doubts = [error for error in sound if error not in lost]
         raise (doubts or lost or [error for _, error in failures])[0]
 
     async def _advance_to(self, sighting: Sighting, link: Link) -> Advance | None:
@@ -176,6 +177,7 @@ class Heads:
             return None
         gap = sighting.header.number - recent.head.number
         if gap > LONGEST_GAP:
+            await self._confirm(sighting.header, link)
             raise HistoryLostError(
                 f"at most {LONGEST_GAP} blocks to catch up with", f"there are {gap}", "everything is read anew"
             )
@@ -204,6 +206,17 @@ class Heads:
             self._watch.forget(block.header.hash)
         new = tuple(each for block in blocks for each in block.logs)
         return Advance(sighting.header, new, undone, sighting.seen_ns)
+
+    async def _confirm(self, header: Header, link: Link) -> None:
+        """Raises ``UnreachableError`` if the endpoint doesn't know that block: who told of it may be alone with it."""
+        number = hex(header.number)
+        answer = await self._rpc.request("eth_getBlockByNumber", [number, False], link=link, timeout_s=HEAD_S)
+        if not isinstance(answer, Mapping) or header_of(answer).hash != header.hash:
+            raise UnreachableError(
+                f"block {header.number} ({header.hash}) at {link.name}",
+                "it does not know it",
+                "its next head will tell",
+            )
 
     async def _link(self, sighting: Sighting, link: Link) -> tuple[str, list[Sighting]]:
         """The newest known ancestor's hash, and the sightings from there to the head, each the parent of the next."""

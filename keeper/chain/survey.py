@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,15 @@ def chosen_hash(standings: Sequence[Standing]) -> str:
     return max({standing.common_hash for standing in standings}, key=weight)
 
 
+def present_height(heights: Sequence[int], tolerated_lag: int) -> int:
+    """Where the chain is: the highest head that is near another one's. One alone may be far ahead on a fork of its own;
+    between two nobody can tell, and the higher one counts.
+    """
+    ordered = sorted(heights, reverse=True)
+    pairs = itertools.pairwise(ordered)
+    return next((high for high, low in pairs if len(ordered) > 2 and high - low <= tolerated_lag), ordered[0])
+
+
 async def survey(rpc: Rpc, tolerated_lag: int, is_known: Callable[[str], bool]) -> None:
     """Ask every endpoint for its head, and leave those out of decisions that lag or follow a fork of their own.
 
@@ -48,8 +58,8 @@ async def survey(rpc: Rpc, tolerated_lag: int, is_known: Callable[[str], bool]) 
     heads = await _blocks(rpc, links, "latest")
     if not heads:
         return
-    highest = max(number for number, _ in heads.values())
-    near = [link for link, (number, _) in heads.items() if highest - number <= tolerated_lag]
+    height = present_height([number for number, _ in heads.values()], tolerated_lag)
+    near = [link for link, (number, _) in heads.items() if abs(height - number) <= tolerated_lag]
     forked: set[Link] = set()
     if not all(is_known(heads[link][1]) for link in near):
         blocks = await _blocks(rpc, near, hex(min(heads[link][0] for link in near)))
@@ -58,7 +68,7 @@ async def survey(rpc: Rpc, tolerated_lag: int, is_known: Callable[[str], bool]) 
             chosen = chosen_hash(list(standings.values()))
             forked = {link for link, standing in standings.items() if standing.common_hash != chosen}
     for link, (number, _) in heads.items():
-        _place(link, lagging=link not in near, forked=link in forked, behind=highest - number)
+        _place(link, lagging=link not in near, forked=link in forked, behind=height - number)
 
 
 async def _blocks(rpc: Rpc, links: Sequence[Link], number: str) -> dict[Link, tuple[int, str]]:

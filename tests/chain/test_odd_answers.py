@@ -11,15 +11,16 @@ import websockets
 from aiohttp import web
 
 from keeper.chain.answers import Json, UnreachableError
-from keeper.chain.blocks import BloomFilter
+from keeper.chain.blocks import BloomFilter, header_of
 from keeper.chain.endpoint import Endpoint
+from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.logs import BlockBloom, LogFetcher
 from keeper.chain.mempool import Waiting, watch
 from keeper.chain.rpc import Rpc, TransactionRefusedError
 from keeper.chain.survey import survey
 from keeper.chain.transport import WebsocketTransport
-from keeper.model import Header, LogFilter
-from tests.chain.fake_node import CHAIN_ID, Error, chain, serving
+from keeper.model import Block, Header, LogFilter
+from tests.chain.fake_node import CHAIN_ID, Answer, Error, chain, serving
 
 TARGET = "0x00000000000000000000000000000000000Ace55"
 
@@ -122,3 +123,36 @@ async def test_logs_of_other_blocks_than_asked_for_are_not_taken(number: str, bl
         if number == "0x9":
             with pytest.raises(UnreachableError, match="other blocks"):
                 await fetcher.between(link, wanted, 1, head)
+
+
+async def test_a_head_far_ahead_that_others_do_not_know_is_no_reason_to_read_everything_anew() -> None:
+    def at(height: int, fork: str) -> Answer:
+        def answer(method: str, params: Sequence[Json]) -> object:
+            number = height if params[0] == "latest" else int(str(params[0]), 16)
+            return block(number, fork) if number <= height else None
+
+        return chain(answer)
+
+    wild, sound = at(900_000, "f"), at(5, "a")
+    async with serving(wild) as one, serving(sound) as other:
+        async with Rpc([Endpoint(one), Endpoint(other, 1)], CHAIN_ID) as rpc:
+            heads = Heads(rpc, LogFilter(frozenset()))
+            await heads.start([Block(header_of(block(4, "a")))])
+            with pytest.raises(UnreachableError, match="does not know"):
+                await heads.catch_up()
+        async with Rpc([Endpoint(one)], CHAIN_ID) as rpc:
+            heads = Heads(rpc, LogFilter(frozenset()))
+            await heads.start([Block(header_of(block(4, "a")))])
+            with pytest.raises(HistoryLostError):
+                await heads.catch_up()
+
+
+def block(number: int, fork: str) -> dict[str, Json]:
+    return {
+        "number": hex(number),
+        "hash": f"0x{fork}{number}",
+        "parentHash": f"0x{fork}{number - 1}",
+        "timestamp": hex(1_000 + number),
+        "gasLimit": hex(30_000_000),
+        "gasUsed": "0x0",
+    }
