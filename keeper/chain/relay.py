@@ -109,8 +109,10 @@ async def _delivery(told: asyncio.Future[Broadcast]) -> Delivery:
     try:
         await told
     except TransactionRefusedError as error:
-        refusals = [reply.message for reply in error.replies if reply.refused]
+        refusals = [(sort_answer(reply.message), reply.message) for reply in error.replies if reply.refused]
         if not refusals:
             return Delivery(Answer.UNCERTAIN, error.message, certain=False)
-        return Delivery(sort_answer(refusals[0]), refusals[0], error.certain)
+        # One that is understood says more than an endpoint that takes no transactions at all.
+        answer, text = next((each for each in refusals if each[0] is not Answer.REFUSED), refusals[0])
+        return Delivery(answer, text, error.certain)
     return Delivery(Answer.ACCEPTED)
