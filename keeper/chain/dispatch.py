@@ -249,8 +249,7 @@ class Dispatch:
                 self._refused(slot, form, delivery)
             case Answer.REFUSED:
                 slot.refusals += 1
-                if slot.refusals >= REFUSALS:
-                    self._refused(slot, form, delivery)
+                if slot.refusals >= REFUSALS and self._refused(slot, form, delivery):
                     self._books.take_to_heart(form.intent.market, form.intent.account, Action.UNKNOWN, form.made_at)
         if slot.last_refusal != delivery.answer.value:
             slot.last_refusal = delivery.answer.value
@@ -262,11 +261,13 @@ class Dispatch:
                 text=delivery.text,
             )
 
-    def _refused(self, slot: Slot, form: Form, delivery: Delivery) -> None:
+    def _refused(self, slot: Slot, form: Form, delivery: Delivery) -> bool:
         """Give a transaction up that no node took; its nonce is spare. What a node may have taken stays in flight."""
-        if delivery.certain and not slot.may_be_held:
-            slot.live = False
-            self._books.give_up(form.intent, OutcomeState.ABANDONED, delivery.text)
+        if slot.may_be_held or not delivery.certain:
+            return False
+        slot.live = False
+        self._books.give_up(form.intent, OutcomeState.ABANDONED, delivery.text)
+        return True
 
     def _done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)

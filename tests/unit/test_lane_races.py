@@ -388,3 +388,16 @@ async def test_10_a_wallet_that_a_node_found_too_poor_is_well_again_once_there_i
         for number in range(104, 114):
             await alone.turn(number)
         assert "insufficient-funds" not in alone.lane.alerts
+
+
+async def test_11_a_replacement_that_is_refused_says_nothing_against_an_account_that_is_in_flight(
+    tmp_path: Path,
+) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.send("1")
+        alone.door.answers = [answered(Answer.REFUSED) for _ in range(5)]
+        for number in range(102, 113):
+            await alone.turn(number, 40 * GWEI)
+        assert not alone.door.answers, "all were heard"
+        assert alone.lane.in_flight("pool", "1")
+        assert not [name for name in alone.lane.alerts if name.startswith("account-stopped")]
