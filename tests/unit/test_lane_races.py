@@ -395,8 +395,8 @@ async def test_11_a_replacement_that_is_refused_says_nothing_against_an_account_
 ) -> None:
     async with lane_alone(tmp_path) as alone:
         await alone.send("1")
-        alone.door.answers = [answered(Answer.REFUSED) for _ in range(5)]
-        for number in range(102, 113):
+        alone.door.answers = [answered(Answer.REFUSED) for _ in range(12)]
+        for number in range(102, 142):
             await alone.turn(number, 40 * GWEI)
         assert not alone.door.answers, "all were heard"
         assert alone.lane.in_flight("pool", "1")
