@@ -30,7 +30,7 @@ from keeper.chain.signer import LocalSigner, Signer
 from keeper.chain.transaction import Fees, Transaction
 from keeper.devnet.anvil import Anvil
 from keeper.model import Header, Liquidation, Outcome, OutcomeState
-from keeper.store.journal import Journal
+from keeper.store.journal import Journal, Standing
 
 GWEI = 10**9
 COIN = 10**18
@@ -131,6 +131,16 @@ class World:
             data = bytes.fromhex(name[2:])
             signed = await RIVAL.sign(Transaction(self.rpc.chain_id, nonce + offset, TARGET, data, GAS, fees))
             await self.rpc.request("eth_sendRawTransaction", ["0x" + signed.raw.hex()])
+
+    async def standings(self) -> list[Standing]:
+        """Where every intent stands, once all that was noted is on disk."""
+        await self.journal.drain()
+        return await self.journal.unsettled(self.rpc.chain_id, self.lane.address, 0, 0)
+
+    async def spent(self) -> list[tuple[float, int]]:
+        """What was paid, once all that was noted is on disk."""
+        await self.journal.drain()
+        return await self.journal.spent(self.rpc.chain_id, self.lane.address, 0)
 
     def states(self, name: str) -> list[OutcomeState]:
         """The states told about an account, oldest first."""

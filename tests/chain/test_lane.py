@@ -55,7 +55,7 @@ async def chain(start_anvil: StartAnvil) -> Anvil:
 async def test_1_an_intent_and_its_bytes_are_on_disk_before_they_leave(chain: Anvil, tmp_path: Path) -> None:
     async with lane_world(chain, tmp_path / "journal") as world:
         await world.send(account(1), account(2))
-        standings = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+        standings = await world.standings()
         on_disk = {row.nonce: row.hash for standing in standings for row in standing.transactions}
         assert on_disk == {nonce: body["hash"] for nonce, body in (await world.pool()).items()}
         assert [standing.intent.account for standing in standings] == [account(1), account(2)]
@@ -211,7 +211,7 @@ async def test_6_a_replacement_is_dearer_by_an_eighth_in_both_fees(chain: Anvil,
         await world.send(account(1))
         await chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(4 * GWEI))
         await world.mine()
-        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+        [standing] = await world.standings()
         old, new = standing.transactions
         assert new.nonce == old.nonce
         assert new.max_wei * 8 >= old.max_wei * 9
@@ -231,7 +231,7 @@ async def test_6_over_the_ceiling_it_waits_and_lands_when_the_price_falls(chain:
             assert not allowed_at or head.number <= allowed_at + 5
             head = await world.mine()
         assert allowed_at
-        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+        [standing] = await world.standings()
         assert all(row.max_wei <= 6 * GWEI for row in standing.transactions)
 
 
@@ -449,11 +449,11 @@ async def test_12_a_reorg_takes_reward_and_cost_back_and_the_transaction_is_mine
         await chain.rpc("anvil_reorg", 1, [])
         await world.turn()
         assert world.states(account(1)) == [SENT, MINED, SENT]
-        assert await world.journal.spent(31337, SIGNER.address, 0) == []
+        assert await world.spent() == []
         for _ in range(3):
             await world.mine()
         assert world.states(account(1)) == [SENT, MINED, SENT, MINED]
-        assert len(await world.journal.spent(31337, SIGNER.address, 0)) == 1
+        assert len(await world.spent()) == 1
         assert await world.taker(account(1)) == SIGNER.address.lower()
 
 
@@ -480,7 +480,7 @@ async def test_13_closing_sends_nothing_new_and_completes_the_journal(chain: Anv
         await world.lane.close()
         await world.lane.submit([liquidation(account(2), head=head)], head)
         assert world.states(account(2)) == [SKIPPED]
-        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+        [standing] = await world.standings()
         assert standing.state.state is SENT
         assert standing.state.elapsed_us is not None
 
@@ -499,8 +499,7 @@ async def test_the_journal_keeps_states_that_it_could_not_write_at_once(
         await world.mine()
         assert world.states(account(1)) == [SENT, MINED]
         monkeypatch.setattr(world.journal, "_commit", commit)
-        await world.journal.drain()
-        [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+        [standing] = await world.standings()
         assert standing.state.state is MINED
 
 
@@ -519,7 +518,7 @@ async def test_a_reward_that_can_t_be_read_yet_is_read_later_also_after_a_restar
     async with lane_world(chain, tmp_path / "journal") as world:
         await world.mine()
         assert await rewards() == [(MINED, REWARD_B0)]
-        assert len(await world.journal.spent(31337, SIGNER.address, 0)) == 1
+        assert len(await world.spent()) == 1
 
 
 async def test_another_chain_with_the_same_id_is_refused(chain: Anvil, start_anvil: StartAnvil, tmp_path: Path) -> None:

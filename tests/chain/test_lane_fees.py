@@ -9,7 +9,7 @@ from keeper.chain.gas import FeeSettings
 from keeper.chain.lane import LaneSettings
 from keeper.devnet.anvil import AnvilOptions
 from keeper.model import OutcomeState
-from tests.chain.lane_world import GWEI, MARKET, SETTINGS, SIGNER, World, account, lane_world, prepare
+from tests.chain.lane_world import GWEI, MARKET, SETTINGS, World, account, lane_world, prepare
 from tests.conftest import StartAnvil
 
 
@@ -19,7 +19,7 @@ def settings(policy: str) -> LaneSettings:
 
 async def tips_wei(world: World) -> list[int]:
     """The tips of everything this lane ever signed, oldest first."""
-    standings = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+    standings = await world.standings()
     return [row.tip_wei or 0 for standing in standings for row in standing.transactions]
 
 

@@ -58,8 +58,7 @@ async def assert_liquidated_once(world: World, *names: str) -> None:
         assert world.last(name).state is MINED
         assert await world.taker(name) == SIGNER.address.lower()
     assert await world.chain_nonce() == len(names)
-    await world.journal.drain()
-    assert len(await world.journal.spent(31337, SIGNER.address, 0)) == len(names)
+    assert len(await world.spent()) == len(names)
 
 
 def shifted(by: int) -> Lie:
@@ -148,7 +147,7 @@ async def test_a_replacement_called_underpriced_is_made_dearer(world: World, lia
     assert world.states(account(1)) == []
     await mine_until_quiet(world, 3)
     await assert_liquidated_once(world, account(1))
-    [standing] = await world.journal.unsettled(31337, SIGNER.address, 0, 0)
+    [standing] = await world.standings()
     old, new = standing.transactions
     assert new.max_wei * 8 >= old.max_wei * 9
 
