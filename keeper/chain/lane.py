@@ -227,14 +227,24 @@ class Lane:
         await self._fee_watch.refresh()
         self._started = True
 
-    async def submit(self, batch: Sequence[Liquidation], head: Header) -> None:
+    def unsure_of(self, head: Header) -> frozenset[tuple[str, str]]:
+        """Markets and accounts of which this lane can't say yet whether their liquidation still stands."""
+        return self._settlement.unsure_of(head)
+
+    async def submit(
+        self, batch: Sequence[Liquidation], head: Header, unsure: frozenset[tuple[str, str]] = frozenset()
+    ) -> None:
         """Send liquidations, most valuable first. Returns when all bytes are handed over, not when they are accepted.
 
         Asks the node nothing. What can't be sent is told as ``SKIPPED`` with the reason; nothing is raised for it.
+        ``unsure`` is what other lanes are unsure of.
         """
         self._head = head if self._head is None or head.number >= self._head.number else self._head
-        unsure = self._settlement.unsure_of(head)
-        wanted = [item for item in batch if self._claim(item, head, unsure)]
+        unsure |= self.unsure_of(head)
+        wanted: list[Liquidation] = []
+        for item in batch:
+            if self._claim(item, head, unsure, len(self._nonces.slots) + len(wanted)):
+                wanted.append(item)
         first = FIRST_CHUNK if self._dispatch.rested else 0
         rest = (wanted[at : at + NEXT_CHUNKS] for at in range(first, len(wanted), NEXT_CHUNKS))
         try:
@@ -331,14 +341,14 @@ class Lane:
 
     # Submitting
 
-    def _claim(self, item: Liquidation, head: Header, unsure: Collection[tuple[str, str]]) -> bool:
+    def _claim(self, item: Liquidation, head: Header, unsure: Collection[tuple[str, str]], in_flight: int) -> bool:
         reason = "" if self._started else "not reconciled with the chain yet"
         reason = reason or (CLOSING if self._closing else "")
         reason = reason or self._books.refusal(item.market, item.account, head.number + 1)
         reason = reason or self._behind_a_rival(item.market, item.account)
         if not reason and (item.market, item.account) in unsure:
             reason = "whether a reorg undid its last liquidation is not known yet"
-        if not reason and len(self._nonces.slots) >= self._settings.max_in_flight:
+        if not reason and in_flight >= self._settings.max_in_flight:
             reason = "too many transactions in flight"
         if reason:
             self._skip(item, reason)

@@ -63,7 +63,9 @@ RULES: tuple[Rule, ...] = (
     Rule("unqualified liquidator", Action.NOT_ELIGIBLE),
     Rule("minLockTime not met", Action.NOT_ELIGIBLE),
     Rule(" expired", Action.STALE),
-    Rule("slippage exceeds allowance", Action.GUARD),
+    Rule("settleOnLiquidate: slippage exceeds allowance", Action.GUARD),
+    # A swapper's: the vault's collateral would be sold too cheaply. Another price may do, another block alone does not.
+    Rule("slippage exceeds allowance", Action.STALE),
     # Meridian: Vault, VaultUtils, PositionManager.
     Rule("empty position", Action.GONE),
     Rule("invalid _averagePrice", Action.GONE),

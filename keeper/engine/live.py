@@ -36,7 +36,9 @@ class LiveExecutor:
         return self.lanes[0].data_fee_wei(length)
 
     async def submit(self, batch: Sequence[Liquidation], sender: str, head: Header) -> None:
-        await self._lanes[sender].submit(batch, head)
+        # A reorg may have given another lane its transaction back, which it will know when it has looked.
+        others = (lane.unsure_of(head) for address, lane in self._lanes.items() if address != sender)
+        await self._lanes[sender].submit(batch, head, frozenset().union(*others))
 
     def withdraw(self, market: str, account: str, reason: str) -> None:
         for lane in self._lanes.values():

@@ -401,3 +401,17 @@ async def test_11_a_replacement_that_is_refused_says_nothing_against_an_account_
         assert not alone.door.answers, "all were heard"
         assert alone.lane.in_flight("pool", "1")
         assert not [name for name in alone.lane.alerts if name.startswith("account-stopped")]
+
+
+async def test_a_batch_goes_no_further_than_what_may_be_in_flight(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path, settings=replace(SETTINGS, max_in_flight=3)) as alone:
+        await alone.send("1", "2", "3", "4", "5")
+        assert len(alone.lane._nonces.slots) == 3
+        assert alone.states("4") == ["skipped"]
+
+
+async def test_what_another_lane_is_unsure_of_is_left(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        await alone.lane.submit([liquidation("1")], header(100), frozenset({("pool", "1")}))
+        assert alone.states("1") == ["skipped"]
+        assert not alone.lane._nonces.slots

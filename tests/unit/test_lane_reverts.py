@@ -27,6 +27,7 @@ def panic(code: int) -> bytes:
         (error("Privileger: minLockTime not met"), 50, None, Action.NOT_ELIGIBLE),
         (error("OracleOffChain.getValue: BTCUSD expired"), 50, None, Action.STALE),
         (error("SymbolImplementationOption.settleOnLiquidate: slippage exceeds allowance"), 50, None, Action.GUARD),
+        (error("Swapper: slippage exceeds allowance"), 50, None, Action.STALE),
         (error("Vault: empty position"), 50, "Vault: empty position", Action.GONE),
         (error("Vault: position cannot be liquidated"), 50, None, Action.HEALTHY),
         (error("Vault: invalid liquidator"), 50, None, Action.NOT_ELIGIBLE),
