@@ -113,11 +113,11 @@ async def _catch_up(market: Mirrored, heads: Heads, reader: Reader, head: Header
 async def rebuild(market: Mirrored, store: MirrorStore, heads: Heads, reader: Reader) -> Header:
     """Read the mirror anew at the present head, also after ``HistoryLostError``; that header.
 
-    If a reorg takes that head away while it is being read, it is read at the next one. Raises ``ChainError`` if no
-    node can answer.
+    Raises ``ChainError`` if no node can answer, or if a reorg takes that head away while it is being read.
     """
     await store.clear()
-    head = await _bootstrap(market, heads, reader)
+    head = await heads.start()
+    await market.bootstrap(reader, head)
     heads.log_filter = market.log_filter()
     await store.save(market.rows(), heads.recent.up_to(head.hash))
     log.info("mirror.built", market=market.name, number=head.number, accounts=market.accounts_watched())
@@ -137,19 +137,3 @@ async def insist(
                 log.warning("mirror.not_read_yet", market=market, error=str(error))
             failing = True
             await asyncio.sleep(pause_s)
-
-
-async def _bootstrap(market: Mirrored, heads: Heads, reader: Reader) -> Header:
-    attempts = 0
-    while True:
-        head = await heads.start()
-        try:
-            await market.bootstrap(reader, head)
-        except RpcError as error:
-            attempts += 1
-            if attempts == ATTEMPTS or not is_unknown_block(error):
-                raise
-            log.warning("mirror.head_gone", market=market.name, number=head.number, remedy="it is read at the next one")
-            await asyncio.sleep(RETRY_S)
-        else:
-            return head

@@ -15,10 +15,12 @@ from keeper.chain.endpoint import Endpoint
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.chain.rpc import Rpc
 from keeper.devnet.rpc import DevNode
-from keeper.engine.recovery import Mirrored, rebuild, recover
+from keeper.engine.recovery import Mirrored, insist, rebuild, recover
 from keeper.errors import ChainError
 from keeper.model import Advance, Header, LogFilter
 from keeper.store.mirror import Identity, MirrorStore
+
+RETRY_S = 0.05
 
 
 class Mirroring:
@@ -37,14 +39,15 @@ class Mirroring:
         self._store = store
 
     async def run(self) -> None:
-        self.head = await recover(self.market, self._store, self.heads, self._reader)
+        parts = self.market, self._store, self.heads, self._reader
+        self.head = await insist(self.market.name, lambda: recover(*parts), ChainError, pause_s=RETRY_S)
         async with self.heads:
             while True:
                 try:
                     await self._follow()
                 except* HistoryLostError:
                     self.rebuilt += 1
-                self.head = await rebuild(self.market, self._store, self.heads, self._reader)
+                self.head = await insist(self.market.name, lambda: rebuild(*parts), ChainError, pause_s=RETRY_S)
 
     async def _follow(self) -> None:
         """Take advances as they come, and apply all that have gathered as one."""
@@ -67,7 +70,7 @@ class Mirroring:
                     await self.market.apply(advance, self._reader)
                     applied = True
                 except ChainError:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(RETRY_S)
             self.head = advance.head
             self.heads.log_filter = self.market.log_filter()
             await self._store.save(self.market.rows(), self.heads.recent.up_to(advance.head.hash))
