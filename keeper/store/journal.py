@@ -21,37 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    Float,
-    ForeignKey,
-    Index,
-    Insert,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    String,
-    Table,
-    and_,
-    create_engine,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import Connection, Engine, Insert, Row, and_, create_engine, func, insert, or_, select, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.types import TypeDecorator
 
 from keeper.errors import StoreError
 from keeper.model import OutcomeState
 from keeper.store.db import open_engine
+from keeper.store.journal_tables import chains, intents, metadata, states, transactions
 
 _log = structlog.get_logger(__name__)
 
@@ -63,84 +41,6 @@ OPEN_STATES = (OutcomeState.INTENDED, OutcomeState.SENT, OutcomeState.REPLACED)
 UNREAD = "its reward is not read yet"
 """The reason of a mined state that will be followed by another one, with the reward."""
 
-
-class Amount(TypeDecorator[int]):
-    """An integer of any size. SQLite's own end at 2**63, which is 9.2 coins in wei."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:
-        return None if value is None else int(value)
-
-
-_metadata = MetaData()
-
-chains = Table(
-    "chains",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("genesis", String, nullable=False),
-)
-
-intents = Table(
-    "intents",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("chain_id", Integer, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("market", String, nullable=False),
-    Column("account", String, nullable=False),
-    Column("target", String, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("gas_limit", Integer, nullable=False),
-    Column("reward_b0", Amount, nullable=False),
-    Column("reward_wei", Amount, nullable=False),
-    Column("for_block", Integer, nullable=False),
-    Column("note", String, nullable=False),
-    Column("at", Float, nullable=False),
-)
-
-transactions = Table(
-    "transactions",
-    _metadata,
-    Column("hash", String, primary_key=True),
-    Column("intent_id", ForeignKey("intents.id"), primary_key=True),
-    Column("chain_id", Integer, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("nonce", Integer, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
-    Column("max_wei", Amount, nullable=False),
-    Column("tip_wei", Amount),
-    Column("at_block", Integer, nullable=False),
-    Column("at", Float, nullable=False),
-    Index("transactions_by_intent", "intent_id"),
-    Index("transactions_by_nonce", "chain_id", "lane", "nonce"),
-)
-
-states = Table(
-    "states",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("intent_id", ForeignKey("intents.id"), nullable=False),
-    Column("state", String, nullable=False),
-    Column("reason", String, nullable=False, default=""),
-    Column("action", String, nullable=False, default=""),
-    Column("hash", String),
-    Column("block_number", Integer),
-    Column("block_hash", String),
-    Column("gas_used", Integer, nullable=False, default=0),
-    Column("fee_wei", Amount, nullable=False, default=0),
-    Column("reward_b0", Amount, nullable=False, default=0),
-    Column("elapsed_us", Integer),
-    Column("at", Float, nullable=False),
-    Index("states_by_intent", "intent_id", "id"),
-    Index("states_by_time", "at"),
-)
 
 _LAST_STATES = select(func.max(states.c.id)).group_by(states.c.intent_id)
 _insert_intent, _insert_state = insert(intents), insert(states)
@@ -446,7 +346,7 @@ class Journal:
         tables = connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one()
         if version != SCHEMA_VERSION and tables:
             raise _unusable(self._path, f"it has schema {version}, not {SCHEMA_VERSION}")
-        _metadata.create_all(connection)
+        metadata.create_all(connection)
         connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
         highest = connection.execute(select(func.max(intents.c.id))).scalar()
         self._next_id = 1 if highest is None else int(highest) + 1

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keeper.model import OutcomeState
-from keeper.store.journal import intents, states
+from keeper.store.journal_tables import intents, states
 
 _ENDS = (OutcomeState.MINED, OutcomeState.REVERTED, OutcomeState.CANCELLED, OutcomeState.ABANDONED)
 

@@ -25,7 +25,8 @@ from keeper.devnet.rpc import as_int
 from keeper.devnet.transactions import Transaction, confirm, created_address, next_nonces, send
 from keeper.errors import KeeperError
 from keeper.store.hold import hold
-from keeper.store.journal import Journal, intents, states
+from keeper.store.journal import Journal
+from keeper.store.journal_tables import intents, states
 from tests.conftest import StartAnvil
 
 SECOND_KEY = keccak(text="a second signer of the tests")

@@ -18,7 +18,8 @@ from keeper.chain.endpoint import Endpoint
 from keeper.chain.rpc import Rpc
 from keeper.devnet.anvil import AnvilOptions
 from keeper.model import OutcomeState
-from keeper.store.journal import Journal, states
+from keeper.store.journal import Journal
+from keeper.store.journal_tables import states
 from tests.chain.lane_world import COIN, REWARD_B0, SETTINGS, SIGNER, TARGET, account, prepare
 from tests.conftest import StartAnvil
 from tests.faults.killing import kill_at_random
