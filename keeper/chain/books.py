@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -190,9 +190,6 @@ class Books:
             del self._raised[name]
             log.info("lane.alert-cleared", lane=self.lane, alert=name)
             self._alert(name, None)
-
-    def raised(self) -> Sequence[str]:
-        return sorted(self._raised)
 
     def alerts(self) -> Mapping[str, str]:
         """What is raised at present, with its sentences."""

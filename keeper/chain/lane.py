@@ -358,7 +358,10 @@ class Lane:
 
     def _behind_a_rival(self, market: str, account: str) -> str:
         """Why a fresh transaction would come too late for an account; empty if it would not."""
-        return self._ahead(market, account, self.fee_per_gas_wei(self._head)) if self._head is not None else ""
+        # Asked of every candidate of a burst: what a transaction would cost is reckoned only where a rival is.
+        if self._head is None or not self._rivals.want(market, account):
+            return ""
+        return self._ahead(market, account, self.fee_per_gas_wei(self._head))
 
     def _conceded(self, form: Form) -> str:
         return self._ahead(form.intent.market, form.intent.account, form.fees.price_at(self._base_fee_wei))

@@ -35,6 +35,10 @@ class Rivals:
         if key not in self._unbelieved and key not in self._seen:
             self._seen[key] = _Seen(fees, head)
 
+    def want(self, market: str, account: str) -> bool:
+        """Whether anybody else's liquidation of an account waits."""
+        return (market, account) in self._seen
+
     def ahead_of(self, market: str, account: str, price_wei: int, base_fee_wei: int) -> bool:
         """Whether somebody pays more for a unit of gas than ``price_wei`` and will so be mined before."""
         seen = self._seen.get((market, account))

@@ -45,10 +45,6 @@ BATCH = 16
 """After the first, decisions are handed over in groups of this size: one journal commit each."""
 
 
-GAS_SHARE_MEMORY = 32
-"""About so many of the last liquidations say what part of a gas limit is really used."""
-
-
 class DecisionLog(Protocol):
     """Where decisions not to send are written down."""
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import structlog
 
-from keeper.chain.answers import RpcError, is_unknown_block
 from keeper.chain.heads import Heads, HistoryLostError
 from keeper.errors import ChainError, KeeperError, StoreError
 from keeper.model import Advance, Header, LogFilter, Reader, Row
@@ -49,7 +48,8 @@ async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
     """Restore the mirror and catch up with the chain, or read it anew; the head from which ``heads`` goes on.
 
     A store whose rows the market refuses is moved aside. What was restored counts only if a sample of accounts, read
-    from the chain, is the same. Raises ``ChainError`` if no node can answer.
+    from the chain, is the same. Raises ``ChainError`` if no node can answer, or if a reorg takes the head away while
+    it is being read: whoever insists has it restored again.
     """
     try:
         stored = await store.load()
@@ -62,7 +62,8 @@ async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
         heads.log_filter = market.log_filter()
         await heads.start(stored.blocks)
         try:
-            head, wrong = await _resume(market, heads, reader, stored.head)
+            head = await _catch_up(market, heads, reader, stored.head)
+            wrong = await market.audit(reader, AUDITED_ACCOUNTS)
         except HistoryLostError as error:
             log.warning("mirror.outdated", market=market.name, number=stored.head.number, came=error.came)
         else:
@@ -71,21 +72,6 @@ async def recover(market: Mirrored, store: MirrorStore, heads: Heads, reader: Re
                 return head
             log.error("mirror.wrong", market=market.name, number=head.number, accounts=wrong, remedy="it is read anew")
     return await rebuild(market, store, heads, reader)
-
-
-async def _resume(market: Mirrored, heads: Heads, reader: Reader, head: Header) -> tuple[Header, Sequence[str]]:
-    """Catch up with the chain and compare a sample with it: the head it led to, and the accounts that differ."""
-    attempts = 0
-    while True:
-        head = await _catch_up(market, heads, reader, head)
-        try:
-            return head, await market.audit(reader, AUDITED_ACCOUNTS)
-        except RpcError as error:
-            # A reorg took the head away just then: there is more to catch up with.
-            attempts += 1
-            if attempts == ATTEMPTS or not is_unknown_block(error):
-                raise
-            await asyncio.sleep(RETRY_S)
 
 
 async def _catch_up(market: Mirrored, heads: Heads, reader: Reader, head: Header) -> Header:
