@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import cast
 
 from keeper.chain.blocks import filter_params, logs_of
-from keeper.devnet.meridian import Holder, MeridianDevnet
+from keeper.devnet.meridian import Cohort, Holder, MeridianDevnet
 from keeper.devnet.rpc import DevNode, Json
 from keeper.model import Header, Log, LogFilter, Verdict, Window
 from keeper.protocols.meridian.market import MeridianMarket, MeridianMarketConfig
 from keeper.protocols.meridian.unpaid import UnpaidTerms
 from tests.chain.following import Follower, following
+
+COHORTS = (
+    Cohort("BTC", is_long=True, count=4, distance=Decimal("0.05")),
+    Cohort("ETH", is_long=True, count=4, distance=Decimal("0.10")),
+    Cohort("ETH", is_long=False, count=4, distance=Decimal("0.05")),
+    Cohort("BTC", is_long=False, count=2, distance=Decimal("0.10"), collateral="DAI"),
+)
+"""Fourteen positions on both sides."""
 
 
 class NodeHistory:

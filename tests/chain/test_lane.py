@@ -12,10 +12,9 @@ from keeper.chain.books import Claims
 from keeper.chain.budget import Limits
 from keeper.chain.gas import FeeSettings, next_base_fee_wei
 from keeper.chain.transaction import Fees, Signed, Transaction
-from keeper.devnet.anvil import Anvil, AnvilOptions
+from keeper.devnet.anvil import Anvil
 from keeper.errors import SignerError, StoreError
-from keeper.model import Outcome, OutcomeState
-from keeper.store.ledger import entries
+from keeper.model import OutcomeState
 from tests.chain.lane_world import (
     COIN,
     GWEI,
@@ -27,9 +26,7 @@ from tests.chain.lane_world import (
     account,
     lane_world,
     liquidation,
-    prepare,
 )
-from tests.conftest import StartAnvil
 
 MINED, REVERTED, SENT, REPLACED, CANCELLED, ABANDONED, SKIPPED = (
     OutcomeState.MINED,
@@ -42,14 +39,6 @@ MINED, REVERTED, SENT, REPLACED, CANCELLED, ABANDONED, SKIPPED = (
 )
 
 TRANSFER = Transaction(31337, 0, RIVAL.address, b"", 21_000, Fees(50 * GWEI, GWEI))
-
-
-@pytest.fixture
-async def chain(start_anvil: StartAnvil) -> Anvil:
-    """An Anvil that mines when told to, with the target in its place."""
-    anvil = await start_anvil(AnvilOptions(no_mining=True))
-    await prepare(anvil)
-    return anvil
 
 
 async def test_1_an_intent_and_its_bytes_are_on_disk_before_they_leave(chain: Anvil, tmp_path: Path) -> None:
@@ -483,48 +472,3 @@ async def test_13_closing_sends_nothing_new_and_completes_the_journal(chain: Anv
         [standing] = await world.standings()
         assert standing.state.state is SENT
         assert standing.state.elapsed_us is not None
-
-
-async def test_the_journal_keeps_states_that_it_could_not_write_at_once(
-    chain: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with lane_world(chain, tmp_path / "journal") as world:
-        await world.send(account(1))
-        commit = world.journal._commit
-
-        async def full(*_: object) -> None:
-            raise StoreError("room", "the disk is full", "free some")
-
-        monkeypatch.setattr(world.journal, "_commit", full)
-        await world.mine()
-        assert world.states(account(1)) == [SENT, MINED]
-        monkeypatch.setattr(world.journal, "_commit", commit)
-        [standing] = await world.standings()
-        assert standing.state.state is MINED
-
-
-async def test_a_reward_that_can_t_be_read_yet_is_read_later_also_after_a_restart(chain: Anvil, tmp_path: Path) -> None:
-    async def rewards() -> list[tuple[OutcomeState, int]]:
-        await world.journal.drain()
-        return [(entry.state, entry.reward_b0) for entry in await entries(world.journal.engine)]
-
-    def not_ready(outcome: Outcome) -> int | None:
-        return None
-
-    async with lane_world(chain, tmp_path / "journal", realised=not_ready) as world:
-        await world.send(account(1))
-        await world.mine()
-        assert await rewards() == [(MINED, 0)]
-    async with lane_world(chain, tmp_path / "journal") as world:
-        await world.mine()
-        assert await rewards() == [(MINED, REWARD_B0)]
-        assert len(await world.spent()) == 1
-
-
-async def test_another_chain_with_the_same_id_is_refused(chain: Anvil, start_anvil: StartAnvil, tmp_path: Path) -> None:
-    async with lane_world(chain, tmp_path / "journal") as world:
-        await world.send(account(1))
-    other = await start_anvil(AnvilOptions(no_mining=True, timestamp=1_700_000_000))
-    with pytest.raises(StoreError, match="genesis"):
-        async with lane_world(other, tmp_path / "journal"):
-            pass

@@ -14,7 +14,7 @@ from keeper.chain.blocks import logs_of
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.rpc import Rpc
 from keeper.devnet.anvil import Anvil
-from keeper.devnet.meridian import Cohort, Holder, MeridianDevnet, MeridianWorld, deploy_meridian
+from keeper.devnet.meridian import Holder, MeridianDevnet, MeridianWorld, deploy_meridian
 from keeper.devnet.rpc import RpcError
 from keeper.errors import ChainError, ProtocolError
 from keeper.model import Advance, Log, Outcome, OutcomeState, Verdict, Window
@@ -25,14 +25,8 @@ from keeper.protocols.meridian.state import position_key
 from keeper.protocols.meridian.triggers import funding_deadline
 from keeper.protocols.meridian.unpaid import Policy, UnpaidTerms
 from tests.chain.following import Follower
-from tests.chain.meridian_market import NodeHistory, check_verdicts, digest_of_a_fresh_one, market_of, watching
+from tests.chain.meridian_market import COHORTS, NodeHistory, check_verdicts, digest_of_a_fresh_one, market_of, watching
 
-COHORTS = (
-    Cohort("BTC", is_long=True, count=4, distance=Decimal("0.05")),
-    Cohort("ETH", is_long=True, count=4, distance=Decimal("0.10")),
-    Cohort("ETH", is_long=False, count=4, distance=Decimal("0.05")),
-    Cohort("BTC", is_long=False, count=2, distance=Decimal("0.10"), collateral="DAI"),
-)
 ALICE = "0xA11ce000000000000000000000000000000A11cE"
 
 
@@ -267,26 +261,6 @@ async def test_funding_that_crosses_an_interval_in_the_same_block_is_foreseen(di
         await direct.confirm(updated, closed)
 
 
-async def test_a_fast_price_going_stale_is_known_before_it_happens(anvil: Anvil) -> None:
-    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, fast=True))
-    market = market_of(devnet)
-    async with watching(devnet, market) as follower:
-        await devnet.confirm(await devnet.set_price("BTC", 57_750), await devnet.set_price("ETH", 3_000))
-        await devnet.confirm(await devnet.set_fast_prices({"BTC": 57_750, "ETH": 3_000, "USDC": 1, "DAI": 1}))
-        await follower.follow()
-        assert set((await check_verdicts(devnet, market)).values()) == {Verdict.HEALTHY}
-        head = market.mirror.head
-        stale = head.timestamp + 300 + 1  # half a percent wider from then on, without an event
-        for at in (stale - 1, stale, stale + 3300):
-            await check_verdicts(devnet, market, at=at)
-        key = devnet.holders[0].key
-        around = market.round(Window(head.number + 1, stale - 2, stale + 2))
-        assert around.assess(key).verdict is Verdict.MARGINAL
-        assert key in around.candidates()
-        after = market.round(Window(head.number + 1, stale, stale + 2))
-        assert after.assess(key).verdict is Verdict.LIQUIDATABLE
-
-
 async def test_private_mode_switched_on_closes_the_vaults_own_route(anvil: Anvil) -> None:
     devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, timelock=False, private=False))
     market = market_of(devnet, settings_every_s=0)
@@ -324,21 +298,6 @@ async def test_an_idle_block_costs_one_call_and_an_understood_price_none(meridia
         await follower.follow()
         assert sum(follower.rpc.calls.values()) == before + 1
         assert Verdict.LIQUIDATABLE in (await check_verdicts(meridian, market)).values()
-
-
-async def test_several_rounds_are_sampled_from_events_alone(anvil: Anvil) -> None:
-    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, sample_space=3))
-    market = market_of(devnet, settings_every_s=3600)
-    async with watching(devnet, market) as follower:
-        before = sum(follower.rpc.calls.values())
-        for price in (59_000, 56_000, 61_000, 62_000, 61_500):
-            await devnet.confirm(await devnet.set_price("BTC", price))
-            await follower.follow()
-            await check_verdicts(devnet, market)
-        assert sum(follower.rpc.calls.values()) == before
-        await devnet.node.mine()
-        await follower.follow()
-        await check_verdicts(devnet, market)
 
 
 async def test_a_reorg_is_undone(direct: MeridianDevnet) -> None:
@@ -428,28 +387,6 @@ async def test_a_vault_that_is_another_contract_is_refused(direct: MeridianDevne
             await Follower(direct.node, market, rpc).start()
 
 
-async def test_fast_prices_move_the_market_without_a_read(anvil: Anvil) -> None:
-    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, fast=True))
-    market = market_of(devnet, settings_every_s=3600)
-    async with watching(devnet, market) as follower:
-        await devnet.confirm(await devnet.set_fast_prices({"BTC": 60_000, "ETH": 3_000}))
-        await follower.follow()
-        before = sum(follower.rpc.calls.values())
-        for btc in (59_900, 58_600, 57_700):
-            await devnet.confirm(await devnet.set_price("BTC", btc))
-            await devnet.confirm(await devnet.set_fast_prices({"BTC": btc, "ETH": 3_000}))
-            await follower.follow()
-            await check_verdicts(devnet, market)
-        assert sum(follower.rpc.calls.values()) == before
-        await devnet.node.mine()
-        await follower.follow()
-        await check_verdicts(devnet, market)
-        await devnet.confirm(await devnet.set_fast_prices({"BTC": 56_800}))
-        await follower.follow()
-        assert sum(follower.rpc.calls.values()) == before + 1
-        assert Verdict.LIQUIDATABLE in (await check_verdicts(devnet, market)).values()
-
-
 async def random_step(devnet: MeridianDevnet, draw: random.Random) -> None:
     """Something that somebody does, whether the contracts allow it or not; sometimes the chain forgets it."""
     account = "0x" + f"{draw.randrange(1, 4):040x}"
@@ -531,20 +468,6 @@ async def test_an_event_that_cannot_be_read_has_every_position_read(direct: Meri
             assert "an event can't be read: every position is read again" in [line["event"] for line in lines]
         assert market.mirror.positions[key] == before
         assert market.closures([broken]) == []
-
-
-async def test_a_fast_price_that_came_some_blocks_ago_counts_from_then(anvil: Anvil) -> None:
-    devnet = await deploy_meridian(anvil, MeridianWorld(COHORTS, fast=True))
-    market = market_of(devnet, settings_every_s=3600)
-    async with watching(devnet, market) as follower:
-        await devnet.confirm(await devnet.set_fast_prices({"BTC": 60_100}))
-        await anvil.mine(2, interval_seconds=400)
-        await follower.follow()
-        token = devnet.tokens["BTC"].address
-        fresh = market_of(devnet)
-        async with watching(devnet, fresh):
-            at = market.mirror.head.timestamp
-            assert market.mirror.feeds.quotes[token].at(at) == fresh.mirror.feeds.quotes[token].at(at)
 
 
 async def test_a_setting_that_a_reorg_undid_is_read_again(direct: MeridianDevnet) -> None:
