@@ -11,12 +11,24 @@ import pytest
 from keeper.chain.budget import Limits
 from keeper.chain.data_fee import NoDataFee
 from keeper.chain.relay import Answer, Delivery
-from keeper.chain.transaction import Transaction
+from keeper.chain.transaction import Fees, Transaction
 from keeper.errors import StoreError
 from keeper.model import Outcome, OutcomeState
 from keeper.store.journal import StateRow
 from keeper.store.ledger import entries
-from tests.unit.lane_alone import COIN, GAS, GWEI, SETTINGS, SIGNER, Alone, Figures, header, lane_alone, liquidation
+from tests.unit.lane_alone import (
+    COIN,
+    GAS,
+    GWEI,
+    MARKET,
+    SETTINGS,
+    SIGNER,
+    Alone,
+    Figures,
+    header,
+    lane_alone,
+    liquidation,
+)
 
 
 def slow_disk(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
@@ -415,3 +427,13 @@ async def test_what_another_lane_is_unsure_of_is_left(tmp_path: Path) -> None:
         await alone.lane.submit([liquidation("1")], header(100), frozenset({("pool", "1")}))
         assert alone.states("1") == ["skipped"]
         assert not alone.lane._nonces.slots
+
+
+async def test_7_an_account_at_which_a_rival_is_ahead_is_left_to_it_and_no_other(tmp_path: Path) -> None:
+    async with lane_alone(tmp_path) as alone:
+        alone.lane.rival_seen(MARKET, "1", Fees(100 * GWEI, 50 * GWEI))
+        alone.lane.rival_seen(MARKET, "2", Fees(100 * GWEI, 0))
+        assert alone.lane.held_back(MARKET, "1", 101)
+        assert not alone.lane.held_back(MARKET, "2", 101)
+        await alone.send("1", "2", "3")
+        assert [alone.states(account) for account in "123"] == [["skipped"], ["sent"], ["sent"]]
